@@ -33,7 +33,7 @@ def imports(name: str, path: Path, modules: set[str]) -> set[str]:
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
     found = {module for node in ast.walk(tree) for module in imported_by(node, package, modules)}
-    return found | {module for text in tables_of(tree) if (module := text.partition(":")[0]) in modules}
+    return found | {module for text in tables_of(tree) if (module := text.partition(":")[0]) in modules - {PACKAGE}}
 
 
 def imported_by(node: ast.AST, package: str, modules: set[str]) -> Iterator[str]:
@@ -73,7 +73,7 @@ def tables_of(tree: ast.Module) -> Iterator[str]:
         if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
             for node in ast.walk(statement.value):
                 if isinstance(node, ast.Dict | ast.Tuple | ast.List | ast.Set):
-                    inner = [*getattr(node, "values", ()), *getattr(node, "elts", ())]
+                    inner = [*getattr(node, "keys", ()), *getattr(node, "values", ()), *getattr(node, "elts", ())]
                     yield from (i.value for i in inner if isinstance(i, ast.Constant) and isinstance(i.value, str))
 
 

@@ -108,3 +108,24 @@ def _parts(where: str | os.PathLike[str] | BlobStore) -> FolderParts | _BlobPart
     if isinstance(where, str | os.PathLike):
         return FolderParts(where)
     return _BlobParts(where)
+
+
+class ClientParts:
+    """The engine's side of spilling (``runtime.pickling.Parts``): opened when the first large part comes."""
+
+    def __init__(self, where: str | os.PathLike[str] | BlobStore, spill_bytes: int) -> None:
+        self.spill_bytes = spill_bytes
+        self._where = where
+        self._store: PartStore | None = None
+
+    def _opened(self) -> PartStore:
+        if self._store is None:
+            self._store = PartStore(self._where)
+        return self._store
+
+    def put_part(self, data: Buffer) -> tuple[str, int]:
+        ref = self._opened().put(data)
+        return ref.digest, ref.size
+
+    def get_part(self, digest: str, size: int) -> Buffer:
+        return self._opened().get(Ref(digest, size))

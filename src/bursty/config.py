@@ -1,0 +1,81 @@
+"""Settings: read once, into one frozen object."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from bursty.errors import ConfigError
+
+PREFIX = "BURSTY_"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Each is also an environment variable ``BURSTY_NAME``, and a key of ``[tool.bursty]`` in pyproject.toml or of bursty.toml.
+
+    ``backend``: where calls run. ``home``: the folder of everything bursty keeps for this project. ``blobs``: URL of the
+    blob store (default: in ``home``). ``cache``: folder of built Envs (default: the user's cache folder).
+    """
+
+    backend: str = "local"
+    home: str = ".bursty"
+    blobs: str = ""
+    cache: str = ""
+
+    @property
+    def blobs_url(self) -> str:
+        return self.blobs or str(Path(self.home).absolute() / "blobs")
+
+    @property
+    def cache_folder(self) -> str:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        return self.cache or str(Path(base) / "bursty")
+
+
+def load_settings(
+    folder: Path | None = None, environment: Mapping[str, str] | None = None, stage: str | None = None, **given: str
+) -> Settings:
+    """``given`` (command line) before the environment, before the stage's table, before the file, before the defaults.
+
+    Raises ``ConfigError`` for a file that can't be read and for unknown keys.
+    """
+    environment = os.environ if environment is None else environment
+    table = _file_table(folder or Path.cwd())
+    stages = table.pop("stage", {})
+    stage = stage or environment.get(PREFIX + "STAGE")
+    known = {item.name for item in fields(Settings)}
+    merged: dict[str, Any] = {**table, **(stages.get(stage, {}) if stage else {})}
+    unknown = sorted(set(merged) - known)
+    if unknown:
+        raise ConfigError(f"unknown settings: {', '.join(unknown)}", f"Known: {', '.join(sorted(known))}.")
+    for name in known:
+        if PREFIX + name.upper() in environment:
+            merged[name] = environment[PREFIX + name.upper()]
+    merged.update({name: value for name, value in given.items() if value})
+    wrong = [name for name, value in merged.items() if not isinstance(value, str)]
+    if wrong:
+        raise ConfigError(f"settings must be text: {', '.join(wrong)}")
+    return replace(Settings(), **merged)
+
+
+def _file_table(folder: Path) -> dict[str, Any]:
+    """``bursty.toml`` here or above, else ``[tool.bursty]`` of the nearest pyproject.toml."""
+    for place in (folder, *folder.parents):
+        for name, path in (("bursty.toml", ()), ("pyproject.toml", ("tool", "bursty"))):
+            file = place / name
+            if not file.is_file():
+                continue
+            try:
+                table: Any = tomllib.loads(file.read_text("utf-8"))
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"{file} can't be read: {error}") from error
+            for key in path:
+                table = table.get(key, {})
+            if table or name == "bursty.toml":
+                return dict(table)
+    return {}

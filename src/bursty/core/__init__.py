@@ -1,0 +1,1 @@
+"""Rules without I/O: time and randomness are passed in."""

@@ -1,0 +1,189 @@
+"""Frames as bytes: a small JSON object and binary parts that nobody on the way opens.
+
+    magic 4s | parts u32 | meta length u64 | length of each part u64 … | meta (JSON, UTF-8) | parts …
+
+Little-endian. The same bytes go through the socket of a local worker and, as base64, through Lambda's JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from bursty.values import Buffer, Call, Frame, Invocation, Layout, Outcome, Part, Payload, Ref, Status
+
+MAGIC = b"bst1"
+HEADER = struct.Struct("<4sIQ")
+MAX_PARTS = 1 << 24
+MAX_META = 1 << 30
+
+
+class FrameError(ValueError):
+    """These bytes are no frame."""
+
+
+_to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+def head(frame: Frame) -> bytes:
+    """Everything of a frame before its parts."""
+    meta = _to_json(frame.meta).encode()
+    sizes = [part.nbytes if isinstance(part, memoryview) else len(part) for part in frame.parts]
+    return b"".join((HEADER.pack(MAGIC, len(sizes), len(meta)), struct.pack(f"<{len(sizes)}Q", *sizes), meta))
+
+
+def encode(frame: Frame) -> bytes:
+    """The whole frame in one piece."""
+    return b"".join((head(frame), *frame.parts))
+
+
+def prefix_size(data: Buffer) -> int | None:
+    """How long header and table of a frame are, or ``None`` when ``data`` is too short to tell."""
+    if len(data) < HEADER.size:
+        return None
+    magic, parts, meta = HEADER.unpack_from(data)
+    if magic != MAGIC or parts > MAX_PARTS or meta > MAX_META:
+        raise FrameError(f"not a frame: begins with {bytes(data[:16])!r}")
+    return HEADER.size + 8 * parts
+
+
+def frame_size(data: Buffer) -> int | None:
+    """How many bytes the frame at the beginning of ``data`` has, or ``None`` when ``data`` is too short to tell."""
+    prefix = prefix_size(data)
+    if prefix is None or len(data) < prefix:
+        return None
+    _, parts, meta = HEADER.unpack_from(data)
+    return prefix + meta + sum(struct.unpack_from(f"<{parts}Q", data, HEADER.size))
+
+
+def decode(data: Buffer) -> Frame:
+    """The frame that ``data`` is; its parts are views of ``data``. Raises ``FrameError``."""
+    total = frame_size(data)
+    if total is None or total != len(data):
+        raise FrameError(f"a frame of {total or 'unknown'} bytes came as {len(data)}")
+    _, parts, meta_size = HEADER.unpack_from(data)
+    sizes = struct.unpack_from(f"<{parts}Q", data, HEADER.size)
+    position = HEADER.size + 8 * parts
+    view = memoryview(data)
+    try:
+        meta = json.loads(bytes(view[position : position + meta_size]))
+    except ValueError as error:
+        raise FrameError(f"a frame's meta is no JSON: {error}") from None
+    position += meta_size
+    found: list[Buffer] = []
+    for size in sizes:
+        found.append(view[position : position + size])
+        position += size
+    return Frame(meta, found)
+
+
+# Payloads: inline parts go to the frame's parts, the others are described in its meta.
+
+
+def _put(payload: Payload, parts: list[Buffer]) -> list[Any]:
+    shape: list[Any] = []
+    for part in payload.parts:
+        if isinstance(part, Ref):
+            shape.append([part.digest, part.size])
+        else:
+            shape.append(0)
+            parts.append(part)
+    return shape
+
+
+class _Taker:
+    """Takes parts back off a frame in the order they were put."""
+
+    def __init__(self, parts: Sequence[Buffer]) -> None:
+        self._parts = parts
+        self._next = 0
+
+    def inline(self) -> Buffer:
+        self._next += 1
+        return self._parts[self._next - 1]
+
+    def payload(self, shape: list[Any]) -> Payload:
+        found: list[Part] = [self.inline() if item == 0 else Ref(item[0], item[1]) for item in shape]
+        return Payload(tuple(found))
+
+
+def _is_plain(call: Call) -> bool:
+    return not call.slots and len(call.payload.parts) == 1 and not isinstance(call.payload.parts[0], Ref)
+
+
+def pack_invocation(invocation: Invocation) -> Frame:
+    """An invocation as a frame of kind ``run``."""
+    parts: list[Buffer] = []
+    meta: dict[str, Any] = {
+        "kind": "run",
+        "seq": invocation.seq,
+        "count": invocation.count,
+        "function": invocation.function,
+        "label": invocation.label,
+        "layout": invocation.layout.value,
+        "depth": invocation.depth,
+    }
+    if invocation.code is not None:
+        meta["code"] = _put(invocation.code, parts)
+    if invocation.layout is not Layout.EACH:
+        parts.append(invocation.packed)
+    elif all(map(_is_plain, invocation.calls)):
+        parts.extend(call.payload.parts[0] for call in invocation.calls)  # pyright: ignore[reportArgumentType]
+    else:
+        meta["calls"] = [
+            [_put(call.payload, parts), [_put(slot, parts) for slot in call.slots]] for call in invocation.calls
+        ]
+    return Frame(meta, parts)
+
+
+def unpack_invocation(frame: Frame) -> Invocation:
+    """The inverse of ``pack_invocation``."""
+    meta = frame.meta
+    taker = _Taker(frame.parts)
+    code = taker.payload(meta["code"]) if "code" in meta else None
+    layout = Layout(meta["layout"])
+    packed: Buffer = b""
+    calls: tuple[Call, ...] = ()
+    if layout is not Layout.EACH:
+        packed = taker.inline()
+    elif "calls" in meta:
+        calls = tuple(
+            Call(taker.payload(payload), tuple(taker.payload(slot) for slot in slots))
+            for payload, slots in meta["calls"]
+        )
+    else:
+        calls = tuple(Call(Payload((taker.inline(),))) for _ in range(meta["count"]))
+    return Invocation(
+        meta["seq"], meta["count"], meta["function"], meta["label"], layout, code, packed, calls, meta["depth"]
+    )
+
+
+def pack_outcome(outcome: Outcome) -> Frame:
+    """An outcome as a frame of kind ``outcome``."""
+    parts: list[Buffer] = []
+    shape = _put(outcome.payload, parts)
+    times = [outcome.started, outcome.wall, outcome.cpu, outcome.memory]
+    return Frame(
+        {"kind": "outcome", "seq": outcome.seq, "status": int(outcome.status), "shape": shape, "times": times}, parts
+    )
+
+
+def unpack_outcome(frame: Frame) -> Outcome:
+    """The inverse of ``pack_outcome``."""
+    meta = frame.meta
+    started, wall, cpu, memory = meta["times"]
+    payload = _Taker(frame.parts).payload(meta["shape"])
+    return Outcome(meta["seq"], Status(meta["status"]), payload, started, wall, cpu, memory)
+
+
+def pack_payload(payload: Payload) -> tuple[list[Any], list[Buffer]]:
+    """A payload's shape (for a frame's meta) and inline parts."""
+    parts: list[Buffer] = []
+    return _put(payload, parts), parts
+
+
+def unpack_payload(shape: list[Any], parts: Sequence[Buffer]) -> Payload:
+    """The inverse of ``pack_payload``."""
+    return _Taker(parts).payload(shape)

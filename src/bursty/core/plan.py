@@ -1,0 +1,572 @@
+"""The planner: which worker gets which calls, and what becomes of calls whose worker is lost. Pure; time is passed in.
+
+Calls come in groups of one function, numbered from 0. The planner deals in spans (ranges of a group), so that ten
+thousand small calls cost it a few steps, not ten thousand. It promises: every call is settled exactly once, or still
+queued, or in flight; no call is handed out after it was settled; with workers that make progress it ends.
+
+- *Batching*: guided self-scheduling (Polychronopoulos and Kuck 1987): an invocation carries half a worker's share of
+  what is queued, but no more work than ``batch_seconds`` by the durations seen so far, and at least ``FLOOR_SECONDS``.
+- *Stealing*: when a worker is idle and nothing is queued, calls that wait behind others are taken back.
+- *Loss*: the call that ran when its worker was lost is run once more, alone; if that worker is lost too, the call fails.
+  Where nobody knows which call ran, the span is run again in halves until the culprit is alone.
+- *Retry*: a call that raised or timed out is tried again ``retries`` times, after exponential back-off with full jitter.
+- *Stragglers*: a running call of a function declared idempotent that takes much longer than its like is doubled.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bursty.values import BackendTraits, Loss, Mark
+
+FLOOR_SECONDS = 0.001
+PROBE = 2
+"""Calls in the first invocations of a function of unknown duration."""
+STEAL_AFTER = 0.002
+"""Seconds between telling a worker to stop and believing its mark."""
+STEAL_WORTH = 0.01
+"""Seconds that a worker must have been in its call before what waits behind it is taken back."""
+STRAGGLER_FACTOR = 3.0
+STRAGGLER_SECONDS = 0.5
+STRAGGLER_SAMPLE = 5
+BACKOFF_BASE = 0.1
+BACKOFF_CAP = 30.0
+BARREN_LIMIT = 3
+"""Workers lost in a row, none of which ran any call, before their calls fail."""
+TICK = 0.01
+
+
+@dataclass(slots=True)
+class Group:
+    """Calls of one function that share their options. ``weight``: bytes of a call's arguments, roughly."""
+
+    number: int
+    function: str
+    count: int
+    retries: int = 0
+    timeout: float | None = None
+    idempotent: bool | None = None
+    weight: int = 0
+    settled: bytearray = field(default_factory=bytearray)
+    open: int = 0
+    failures: dict[int, int] = field(default_factory=dict[int, int])
+    losses: dict[int, int] = field(default_factory=dict[int, int])
+
+    def attempt(self, index: int) -> int:
+        """Which try at this call is the next or present one, from 1."""
+        return 1 + self.failures.get(index, 0) + self.losses.get(index, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Calls ``low`` to ``high - 1`` of a group. ``alone``: an invocation of its own, with nothing before or behind it."""
+
+    group: int
+    low: int
+    high: int
+    alone: bool = False
+
+
+@dataclass(slots=True)
+class Flight:
+    """An invocation on a worker: its calls are numbered from ``seq`` there; those before ``position`` are settled."""
+
+    seq: int
+    span: Span
+    position: int
+    high: int
+    sent: float
+
+    def index(self, seq: int) -> int:
+        return self.span.low + seq - self.seq
+
+
+@dataclass(slots=True)
+class Worker:
+    """What the planner knows of a worker. ``stop``: the call number that it was told to stop at, since ``stopped_at``."""
+
+    number: int
+    next_seq: int = 0
+    flights: deque[Flight] = field(default_factory=deque[Flight])
+    stop: int | None = None
+    stopped_at: float = 0.0
+    doomed: bool = False
+    ran: bool = False
+    idle_since: float = 0.0
+
+    @property
+    def is_alone(self) -> bool:
+        return any(flight.span.alone for flight in self.flights)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Give a worker an invocation."""
+
+    worker: int
+    seq: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Tell a worker not to start calls from ``seq`` on (``None``: it may again)."""
+
+    worker: int
+    seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End a worker: its call runs too long, or nobody wants it any more."""
+
+    worker: int
+    kind: str
+    limit: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """A call's outcome is that its worker was lost."""
+
+    group: int
+    index: int
+
+
+Action = Send | Revoke | Kill
+
+
+class Plan:
+    """Plans for one pool of like workers.
+
+    ``jitter`` gives random numbers from [0, 1); a test passes its own.
+    """
+
+    def __init__(self, traits: BackendTraits, jitter: Callable[[], float]) -> None:
+        self.traits = traits
+        self.groups: dict[int, Group] = {}
+        self.workers: dict[int, Worker] = {}
+        self.queue: deque[Span] = deque()
+        self.delayed: list[tuple[float, int, Span]] = []
+        self.durations: dict[str, float] = {}
+        self.samples: dict[str, int] = {}
+        self.retried = 0
+        self._jitter = jitter
+        self._order = 0
+        self._barren = 0
+        self._doubled: dict[tuple[int, int], int] = {}
+
+    # What comes in
+
+    def add(self, group: Group) -> None:
+        """Queue all calls of a group."""
+        group.settled = bytearray(group.count)
+        group.open = group.count
+        self.groups[group.number] = group
+        if group.count:
+            self.queue.append(Span(group.number, 0, group.count))
+
+    def extend(self, number: int, count: int) -> None:
+        """Queue ``count`` more calls of a group."""
+        group = self.groups[number]
+        low, group.count = group.count, group.count + count
+        group.settled.extend(bytes(count))
+        group.open += count
+        last = self.queue[-1] if self.queue else None
+        if last is not None and last.group == number and last.high == low and not last.alone:
+            self.queue[-1] = Span(number, last.low, group.count)
+        else:
+            self.queue.append(Span(number, low, group.count))
+
+    def join(self, worker: int, now: float) -> None:
+        """A worker can take invocations."""
+        self.workers[worker] = Worker(worker, idle_since=now)
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.queue and not self.delayed and not any(w.flights for w in self.workers.values())
+
+    def wanted(self) -> int:
+        """How many more workers could be given a call at once."""
+        free = sum(1 for worker in self.workers.values() if not worker.flights and self._may_take(worker))
+        queued = 0
+        for span in self.queue:
+            queued += span.high - span.low
+            if queued > len(self.workers) + self.traits.workers:
+                break
+        return max(0, queued - free)
+
+    @property
+    def has_doubles(self) -> bool:
+        """Whether a call may be running twice."""
+        return bool(self._doubled)
+
+    # Handing out
+
+    def assign(self, now: float) -> list[Send]:
+        """Fill workers up to ``in_flight`` invocations, the emptiest first."""
+        self._wake_delayed(now)
+        sends: list[Send] = []
+        for depth in range(self.traits.in_flight):
+            for worker in self.workers.values():
+                if not self.queue:
+                    return sends
+                if len(worker.flights) == depth and self._may_take(worker):
+                    send = self._hand_out(worker, now)
+                    if send is not None:
+                        sends.append(send)
+        return sends
+
+    def _wake_delayed(self, now: float) -> None:
+        while self.delayed and self.delayed[0][0] <= now:
+            self.queue.appendleft(heapq.heappop(self.delayed)[2])
+
+    def _may_take(self, worker: Worker) -> bool:
+        return worker.stop is None and not worker.doomed and not worker.is_alone
+
+    def _hand_out(self, worker: Worker, now: float) -> Send | None:
+        while self.queue:
+            span = self._next_open(self.queue.popleft())
+            if span is None:
+                continue
+            if span.alone and worker.flights:
+                self.queue.appendleft(span)
+                return None
+            size = span.high - span.low if span.alone else self._size(span)
+            taken = Span(span.group, span.low, span.low + size, span.alone)
+            if taken.high < span.high:
+                self.queue.appendleft(Span(span.group, taken.high, span.high))
+            flight = Flight(worker.next_seq, taken, taken.low, taken.high, now)
+            worker.next_seq += size
+            worker.flights.append(flight)
+            return Send(worker.number, flight.seq, taken)
+        return None
+
+    def _next_open(self, span: Span) -> Span | None:
+        """The first run of unsettled calls in ``span``; what is behind it goes back to the queue."""
+        settled = self.groups[span.group].settled if span.group in self.groups else b""
+        low = settled.find(0, span.low, span.high)
+        if low < 0:
+            return None
+        high = settled.find(1, low, span.high)
+        if 0 <= high < span.high:
+            self.queue.appendleft(Span(span.group, high, span.high, span.alone))
+            return Span(span.group, low, high, span.alone)
+        return Span(span.group, low, span.high, span.alone)
+
+    def _size(self, span: Span) -> int:
+        group = self.groups[span.group]
+        if group.idempotent is False:
+            return 1
+        available = span.high - span.low
+        share = math.ceil(available / (2 * max(1, len(self.workers))))
+        duration = self.durations.get(group.function)
+        if duration is None:
+            size = min(share, PROBE)
+        else:
+            each = max(duration, 1e-7)
+            size = max(min(share, int(self.traits.batch_seconds / each)), int(FLOOR_SECONDS / each))
+        if group.weight:
+            size = min(size, self.traits.max_bytes // group.weight)
+        return max(1, min(size, available))
+
+    # What workers report
+
+    def locate(self, worker: int, seq: int) -> tuple[Flight, int] | None:
+        """The flight and the index of a worker's call; ``None`` when it was taken back or the worker is unknown."""
+        found = self.workers.get(worker)
+        if found is not None:
+            for flight in found.flights:
+                if flight.seq <= seq < flight.seq + flight.high - flight.span.low:
+                    return flight, flight.index(seq)
+        return None
+
+    def settle(self, worker: int, seq: int, count: int, seconds: float) -> tuple[Group, list[tuple[int, int]]] | None:
+        """``count`` calls from ``seq`` on gave values, in ``seconds`` together.
+
+        Returns the group and the ranges of it that are settled by this; calls that were settled before are left out.
+        """
+        place = self.locate(worker, seq)
+        if place is None:
+            return None
+        flight, low = place
+        high = min(low + count, flight.high)
+        self.workers[worker].ran = True
+        self._barren = 0
+        flight.position = max(flight.position, high)
+        group = self.groups.get(flight.span.group)
+        if group is None:
+            return None
+        self._measure(group.function, seconds / count, count)
+        return group, self._settle_range(group, low, high)
+
+    def _settle_range(self, group: Group, low: int, high: int) -> list[tuple[int, int]]:
+        ranges: list[tuple[int, int]] = []
+        settled = group.settled
+        while (start := settled.find(0, low, high)) >= 0:
+            end = settled.find(1, start, high)
+            end = high if end < 0 else end
+            settled[start:end] = b"\1" * (end - start)
+            group.open -= end - start
+            ranges.append((start, end))
+            low = end
+        return ranges
+
+    def _measure(self, function: str, each: float, count: int) -> None:
+        known = self.durations.get(function)
+        self.durations[function] = each if known is None else known + (each - known) * min(0.5, 0.1 * count)
+        self.samples[function] = self.samples.get(function, 0) + count
+
+    def failed(self, worker: int, seq: int, seconds: float, now: float) -> tuple[Group, int, bool] | None:
+        """A call raised: its group, index, and whether that is its outcome (else it is tried again)."""
+        place = self.locate(worker, seq)
+        if place is None:
+            return None
+        flight, index = place
+        self.workers[worker].ran = True
+        self._barren = 0
+        flight.position = max(flight.position, index + 1)
+        group = self.groups.get(flight.span.group)
+        if group is None or group.settled[index]:
+            return None
+        self._measure(group.function, seconds, 1)
+        return group, index, not self._retry(group, index, now)
+
+    def _retry(self, group: Group, index: int, now: float) -> bool:
+        tries = group.failures.get(index, 0)
+        if tries >= group.retries:
+            self._settle_range(group, index, index + 1)
+            return False
+        group.failures[index] = tries + 1
+        self.retried += 1
+        pause = self._jitter() * min(BACKOFF_CAP, BACKOFF_BASE * 2**tries)
+        self._order += 1
+        heapq.heappush(self.delayed, (now + pause, self._order, Span(group.number, index, index + 1)))
+        return True
+
+    def ended(self, worker: int, seq: int, stopped: int, now: float) -> list[Action]:
+        """An invocation is over; calls from ``stopped`` on were not started, and are queued again."""
+        found = self.workers.get(worker)
+        if found is None:
+            return []
+        for flight in found.flights:
+            if flight.seq == seq:
+                found.flights.remove(flight)
+                self._requeue(flight, max(flight.position, min(flight.index(stopped), flight.high)))
+                break
+        if found.flights:
+            return []
+        found.idle_since = now
+        if found.stop is None:
+            return []
+        found.stop = None
+        return [Revoke(worker, None)]
+
+    def _requeue(self, flight: Flight, low: int, *, alone: bool = False) -> None:
+        if low < flight.high and flight.span.group in self.groups:
+            self.queue.appendleft(Span(flight.span.group, low, flight.high, alone))
+
+    def lost(self, worker: int, loss: Loss, running: int | None, now: float) -> list[Fail]:
+        """A worker is gone: queue again what it had not finished, and say which call fails by that."""
+        found = self.workers.pop(worker, None)
+        if found is None:
+            return []
+        if loss.kind not in ("closed", "cancelled") and running is None and not found.ran:
+            self._barren += 1
+            if self._barren >= BARREN_LIMIT:
+                return self._fail_everything(found)
+        fails: list[Fail] = []
+        for flight in reversed(found.flights):
+            fails.extend(self._lose_flight(flight, loss, running, now))
+        return fails
+
+    def _lose_flight(self, flight: Flight, loss: Loss, running: int | None, now: float) -> list[Fail]:
+        position = flight.position
+        group = self.groups.get(flight.span.group)
+        if group is None or position >= flight.high:
+            return []
+        if running is None and not self.traits.names_culprit and loss.kind != "closed":
+            return self._halve(group, flight, position, now)
+        culprit = None if running is None else flight.index(running)
+        if culprit is None or not position <= culprit < flight.high:
+            self._requeue(flight, position)
+            return []
+        self._requeue(flight, culprit + 1)
+        if position < culprit:
+            self.queue.appendleft(Span(group.number, position, culprit))
+        return self._blame(group, culprit, loss, now)
+
+    def _halve(self, group: Group, flight: Flight, position: int, now: float) -> list[Fail]:
+        if flight.high - position == 1:
+            return self._blame(group, position, Loss("machine"), now)
+        middle = (position + flight.high) // 2
+        self.queue.appendleft(Span(group.number, middle, flight.high, alone=True))
+        self.queue.appendleft(Span(group.number, position, middle, alone=True))
+        return []
+
+    def _blame(self, group: Group, index: int, loss: Loss, now: float) -> list[Fail]:
+        """The call that ran when the worker was lost."""
+        if group.settled[index] or self._doubled.pop((group.number, index), None) is not None:
+            return []
+        if loss.kind == "timeout":
+            return [] if self._retry(group, index, now) else [Fail(group.number, index)]
+        losses = group.losses.get(index, 0)
+        if group.idempotent is not False and losses == 0:
+            group.losses[index] = 1
+            self.queue.append(Span(group.number, index, index + 1, alone=True))
+            return []
+        if group.idempotent is not False and self._retry(group, index, now):
+            return []
+        self._settle_range(group, index, index + 1)
+        return [Fail(group.number, index)]
+
+    def _fail_everything(self, worker: Worker) -> list[Fail]:
+        """Workers don't even come up: every open call fails, or the caller would wait for ever."""
+        self._barren = 0
+        spans = [*self.queue, *(entry[2] for entry in self.delayed)]
+        spans.extend(Span(f.span.group, f.position, f.high) for f in worker.flights)
+        self.queue.clear()
+        self.delayed.clear()
+        fails: list[Fail] = []
+        for span in spans:
+            if (group := self.groups.get(span.group)) is not None:
+                for low, high in self._settle_range(group, span.low, span.high):
+                    fails.extend(Fail(group.number, index) for index in range(low, high))
+        return fails
+
+    # Cancelling
+
+    def cancel(self, number: int, index: int, now: float) -> list[Action]:
+        """Nobody wants this call any more. Its outcome, should one come, is dropped."""
+        group = self.groups.get(number)
+        if group is None or group.settled[index]:
+            return []
+        self._settle_range(group, index, index + 1)
+        for worker in self.workers.values():
+            for flight in worker.flights:
+                if flight.span.group == number and flight.position <= index < flight.high:
+                    return self._cancel_in_flight(worker, flight, index, now)
+        return []
+
+    def _cancel_in_flight(self, worker: Worker, flight: Flight, index: int, now: float) -> list[Action]:
+        if index == flight.position and worker.flights[0] is flight and self.traits.can_kill:
+            worker.doomed = True
+            return [Kill(worker.number, "cancelled")]
+        return self._stop(worker, flight.seq + index - flight.span.low, now)
+
+    def forget(self, number: int) -> None:
+        """Drop a group; all its calls are settled."""
+        self.groups.pop(number, None)
+
+    # As time goes by
+
+    def tick(self, now: float, mark: Callable[[int], Mark]) -> list[Action]:
+        """Kill calls over their time, take calls back for idle workers, double stragglers."""
+        actions: list[Action] = []
+        for worker in self.workers.values():
+            if not worker.flights or worker.doomed:
+                continue
+            if worker.stop is not None:
+                self._finish_steal(worker, now, mark(worker.number))
+            limit = self._over_time(worker, now, mark(worker.number))
+            if limit is not None:
+                worker.doomed = True
+                actions.append(Kill(worker.number, "timeout", limit))
+        idle = sum(1 for worker in self.workers.values() if not worker.flights and not worker.doomed)
+        if idle and not self.queue:
+            actions.extend(self._steal(now, mark) or self._double(now, mark))
+        return actions
+
+    def _over_time(self, worker: Worker, now: float, mark: Mark) -> float | None:
+        if mark.seq is None:
+            return None
+        place = self.locate(worker.number, mark.seq)
+        group = self.groups.get(place[0].span.group) if place else None
+        if group is None or group.timeout is None or now - mark.started <= group.timeout:
+            return None
+        return group.timeout
+
+    def _steal(self, now: float, mark: Callable[[int], Mark]) -> list[Action]:
+        """From the worker with most calls waiting behind a long one."""
+        best: tuple[int, Worker, int] | None = None
+        for worker in self.workers.values():
+            if not worker.flights or worker.doomed or worker.stop is not None or worker.is_alone:
+                continue
+            seen = mark(worker.number)
+            if seen.seq is None or now - seen.started < STEAL_WORTH:
+                continue
+            last = worker.flights[-1]
+            waiting = last.seq + last.high - last.span.low - 1 - seen.seq
+            if waiting > 0 and (best is None or waiting > best[0]):
+                best = (waiting, worker, seen.seq + 1)
+        return [] if best is None else self._stop(best[1], best[2], now)
+
+    def _stop(self, worker: Worker, seq: int, now: float) -> list[Action]:
+        if worker.stop is not None and worker.stop <= seq:
+            return []
+        worker.stop = seq
+        worker.stopped_at = now
+        return [Revoke(worker.number, seq)]
+
+    def _finish_steal(self, worker: Worker, now: float, mark: Mark) -> None:
+        """The worker was told to stop a while ago: what it has not marked by now is free. See supervise/shared.py."""
+        if worker.stop is None or now - worker.stopped_at < STEAL_AFTER or mark.seq is None:
+            return
+        border = max(worker.stop, mark.seq + 1)
+        for flight in list(reversed(worker.flights)):
+            low = max(flight.index(border), flight.position)
+            if low < flight.high:
+                if flight.span.group in self.groups:
+                    self.queue.appendleft(Span(flight.span.group, max(low, flight.span.low), flight.high))
+                flight.high = max(low, flight.span.low)
+
+    def _double(self, now: float, mark: Callable[[int], Mark]) -> list[Action]:
+        for worker in self.workers.values():
+            seen = mark(worker.number) if worker.flights and not worker.doomed else Mark()
+            place = self.locate(worker.number, seen.seq) if seen.seq is not None else None
+            group = self.groups.get(place[0].span.group) if place else None
+            if place is None or group is None or group.idempotent is not True:
+                continue
+            key = (group.number, place[1])
+            typical = self.durations.get(group.function, math.inf)
+            slow = max(STRAGGLER_SECONDS, STRAGGLER_FACTOR * typical)
+            enough = self.samples.get(group.function, 0) >= STRAGGLER_SAMPLE
+            if enough and now - seen.started > slow and key not in self._doubled and not group.settled[place[1]]:
+                self._doubled[key] = worker.number
+                self.queue.append(Span(group.number, place[1], place[1] + 1, alone=True))
+                return []
+        return []
+
+    def beaten(self, group: int, index: int, winner: int) -> list[Action]:
+        """A doubled call is settled by ``winner``: end the one that is still at it."""
+        if self._doubled.pop((group, index), None) is None or not self.traits.can_kill:
+            return []
+        for worker in self.workers.values():
+            first = worker.flights[0] if worker.flights else None
+            if worker.number != winner and first and first.span.group == group and first.position == index:
+                worker.doomed = True
+                return [Kill(worker.number, "cancelled")]
+        return []
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until ``tick`` or ``assign`` has something to do even if no worker reports; ``None``: never."""
+        due = max(0.0, self.delayed[0][0] - now) if self.delayed else None
+        busy = [worker for worker in self.workers.values() if worker.flights]
+        timed = any(
+            (group := self.groups.get(flight.span.group)) is not None and group.timeout is not None
+            for worker in busy
+            for flight in worker.flights
+        )
+        waiting = any(len(w.flights) > 1 or w.flights[0].high - w.flights[0].position > 1 for w in busy)
+        doubles = any(
+            (group := self.groups.get(flight.span.group)) is not None and group.idempotent is True
+            for worker in busy
+            for flight in worker.flights
+        )
+        if timed or ((waiting or doubles) and len(busy) < len(self.workers)) or any(w.stop is not None for w in busy):
+            return TICK if due is None else min(due, TICK)
+        return due

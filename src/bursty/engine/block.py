@@ -1,0 +1,207 @@
+"""Blocks: calls of one function that were made together, their arguments, and what became of them."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bursty.engine.code import Code
+from bursty.runtime.faults import decode_error
+from bursty.runtime.pickling import Parts, loads, pack_atoms
+from bursty.values import Buffer, Call, CallStats, Invocation, Layout, Payload, Status, WorkerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What holds for a call. ``timeout`` in seconds; see FunctionSpec for the rest."""
+
+    retries: int = 0
+    timeout: float | None = None
+    idempotent: bool | None = None
+    worker: WorkerSpec = WorkerSpec()
+
+
+class Sealed:
+    """An outcome as it came: bytes that ``open`` turns into the value or the exception."""
+
+    __slots__ = ("parts", "payload", "status", "where")
+
+    def __init__(self, status: Status, payload: Payload, where: str, parts: Parts) -> None:
+        self.status = status
+        self.payload = payload
+        self.where = where
+        self.parts = parts
+
+    def open(self) -> Any:
+        """The value; raises the call's exception. Opening twice gives two values."""
+        if self.status is Status.ERROR:
+            raise decode_error(self.payload, self.where)
+        return loads(self.payload, self.parts)
+
+
+class Failed:
+    """An outcome that the engine gave: the worker was lost, the time was up."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def open(self) -> Any:
+        raise self.error
+
+
+Result = Buffer | Sealed | Failed
+"""Plain bytes are the pickle of a value: the hot path has no object of its own."""
+
+
+def open_result(result: Result) -> Any:
+    """The value, or raise."""
+    if isinstance(result, Sealed | Failed):
+        return result.open()
+    return loads(Payload((result,)))
+
+
+def is_error(result: Result) -> bool:
+    """Whether opening it would raise what the call raised, or why it was lost."""
+    return isinstance(result, Failed) or (isinstance(result, Sealed) and result.status is Status.ERROR)
+
+
+@dataclass(slots=True)
+class Run:
+    """Times of settled calls ``low`` to ``high - 1``, in columns from ``start`` on; ``offset`` makes ``started`` epoch seconds."""
+
+    low: int
+    high: int
+    start: int
+    started: Sequence[float]
+    wall: Sequence[float]
+    cpu: Sequence[float]
+    offset: float
+    memory: int
+    sent: float
+    done: float
+    worker: int
+    attempt: int
+
+    def stats(self, index: int, submitted: float) -> CallStats:
+        at = self.start + index - self.low
+        started = self.started[at] + self.offset
+        return CallStats(
+            submitted=submitted,
+            queued=self.sent,
+            started=started,
+            finished=started + self.wall[at],
+            done=self.done,
+            cpu=self.cpu[at],
+            memory=self.memory or None,
+            worker=f"w{self.worker}",
+            attempt=self.attempt,
+        )
+
+
+_numbers = itertools.count(1)
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """``arguments``: plain values (ITEMS), tuples of them (TUPLES) or encoded calls (EACH); freed as calls settle.
+
+    ``on_settled(low, high)``: told, on the driver's thread and without its lock, when calls have their results.
+    """
+
+    code: Code
+    layout: Layout
+    arguments: list[Any]
+    options: Options
+    submitted: float
+    weight: int = 0
+    first: int = 0
+    number: int = field(default_factory=lambda: next(_numbers))
+    results: list[Result | None] = field(default_factory=list[Result | None])
+    runs: list[Run] = field(default_factory=list[Run])
+    settled: int = 0
+    errors: int = 0
+    on_settled: Callable[[int, int], None] | None = None
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    waiting: int = -1
+    abandoned: bool = False
+
+    def __post_init__(self) -> None:
+        self.results = [None] * len(self.arguments)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def invocation(self, seq: int, low: int, high: int, *, with_code: bool) -> Invocation:
+        """Calls ``low`` to ``high - 1`` as a worker gets them."""
+        packed: Buffer = b""
+        calls: tuple[Call, ...] = ()
+        if self.layout is Layout.EACH:
+            calls = tuple(self.arguments[low:high])
+        else:
+            packed = pack_atoms(self.arguments[low:high])
+        code = self.code
+        return Invocation(
+            seq,
+            high - low,
+            code.digest,
+            code.label,
+            self.layout,
+            code.payload if with_code else None,
+            packed,
+            calls,
+            self.options.worker.depth,
+        )
+
+    def settle(self, low: int, results: Sequence[Result]) -> None:
+        """Keep results and let go of the arguments."""
+        high = low + len(results)
+        self.results[low:high] = results
+        if self.layout is Layout.EACH:
+            self.arguments[low:high] = [None] * len(results)
+        self.settled += len(results)
+
+    def announce(self, low: int, high: int) -> None:
+        """Wake who waits for these, call who wants to be called."""
+        if self.on_settled is not None:
+            self.on_settled(low, high)
+        if self.waiting >= 0 or self.settled == len(self.results):
+            with self.changed:
+                if low <= self.waiting < high or self.settled == len(self.results):
+                    self.changed.notify_all()
+
+    def take(self, index: int, timeout: float | None = None) -> list[Result]:
+        """Wait for the result of call ``index``; give it and those behind it that are there too, and let go of them.
+
+        Raises ``TimeoutError``.
+        """
+        results = self.results
+        if results[index] is None:
+            with self.changed:
+                self.waiting = index
+                try:
+                    if not self.changed.wait_for(lambda: results[index] is not None, timeout):
+                        raise TimeoutError(f"no result within {timeout} s")
+                finally:
+                    self.waiting = -1
+        try:
+            end = results.index(None, index)
+        except ValueError:
+            end = len(results)
+        taken: list[Any] = results[index:end]
+        results[index:end] = [_TAKEN] * (end - index)
+        return taken
+
+    def stats(self, index: int) -> CallStats:
+        """Times of one call; those not known yet are ``None``."""
+        for run in reversed(self.runs):
+            if run.low <= index < run.high:
+                return run.stats(index, self.submitted)
+        return CallStats(submitted=self.submitted)
+
+
+_TAKEN = b""

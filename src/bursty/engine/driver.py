@@ -1,0 +1,296 @@
+"""The engine proper: one thread that turns a backend's events into outcomes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from typing import Protocol
+
+from bursty.engine.block import Block, Failed
+from bursty.engine.losses import closed_error
+from bursty.engine.pool import Announcement, Pool
+from bursty.errors import BackendError
+from bursty.ports import Backend
+from bursty.runtime.pickling import Parts
+from bursty.values import Answered, Asked, Batch, Ended, Event, Lost, Output, WorkerSpec
+
+IDLE_SECONDS = 60.0
+WATCH_SECONDS = 0.1
+
+
+class Listener(Protocol):
+    """Who wants to know, on the driver's thread: output of calls, questions of child code, that time goes by."""
+
+    def wrote(self, label: str, event: Output) -> None: ...
+
+    def asked(self, event: Asked, spec: WorkerSpec) -> None: ...
+
+    def worker_gone(self, worker: int) -> None: ...
+
+    def looked(self) -> None: ...
+
+
+class Engine:
+    """Owns a backend. ``submit`` and ``cancel`` may be called from any thread."""
+
+    def __init__(self, backend: Backend, parts: Parts, listener: Listener) -> None:
+        self.backend = backend
+        self._parts = parts
+        self._listener = listener
+        self._lock = threading.RLock()
+        self._pools: dict[WorkerSpec, Pool] = {}
+        self._owners: dict[int, Pool] = {}
+        self._thread: threading.Thread | None = None
+        self._closing = False
+        self._broken: BaseException | None = None
+        self._drained = threading.Condition(self._lock)
+        self.watched = False
+        self.history: Callable[[Block], None] | None = None
+
+    # Calls
+
+    def submit(self, block: Block) -> None:
+        """Begin a block's calls. Raises ``BackendError`` when no worker can be had."""
+        with self._lock:
+            if self._closing or self._broken:
+                raise BackendError("the executor was shut down", "Make a new one.") from self._broken
+            if not len(block):
+                return
+            pool = self._pool(block.options.worker)
+            pool.add(block)
+            self._staff(pool)
+            pool.dispatch(time.monotonic())
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._drive, name="bursty-driver", daemon=True)
+                self._thread.start()
+            elif self._needs_tick(pool):
+                self.backend.wake()
+
+    def _pool(self, spec: WorkerSpec) -> Pool:
+        pool = self._pools.get(spec)
+        if pool is None:
+            pool = self._pools[spec] = Pool(spec, self.backend, self._parts)
+        return pool
+
+    def _needs_tick(self, pool: Pool) -> bool:
+        return pool.plan.wait(time.monotonic()) is not None or self.watched
+
+    def cancel(self, block: Block, index: int) -> None:
+        """Drop a call; kill it when it runs."""
+        with self._lock:
+            pool = self._pools.get(block.options.worker)
+            if pool is not None:
+                pool.cancel(block, index, time.monotonic(), CancelledError)
+                self._staff(pool)
+                pool.dispatch(time.monotonic())
+                pending = self._announcements()
+            else:
+                pending = []
+        _announce(pending)
+        self.backend.wake()
+
+    def cancel_block(self, block: Block) -> None:
+        """Drop all calls of a block that have no outcome."""
+        with self._lock:
+            for index, result in enumerate(block.results):
+                if result is None:
+                    self.cancel(block, index)
+
+    def cancel_waiting(self) -> None:
+        """Drop every call that has not begun."""
+        with self._lock:
+            waiting = [
+                (block, index)
+                for pool in self._pools.values()
+                for block in pool.blocks.values()
+                for index, result in enumerate(block.results)
+                if result is None and not self.is_running(block, index)
+            ]
+        for block, index in waiting:
+            self.cancel(block, index)
+
+    def is_running(self, block: Block, index: int) -> bool:
+        """Whether a worker is inside this call now."""
+        with self._lock:
+            pool = self._pools.get(block.options.worker)
+            if pool is None:
+                return False
+            for number, worker in pool.plan.workers.items():
+                mark = self.backend.mark(number) if worker.flights else None
+                place = pool.plan.locate(number, mark.seq) if mark is not None and mark.seq is not None else None
+                if place is not None and place[0].span.group == block.number and place[1] == index:
+                    return True
+            return False
+
+    # Workers
+
+    def _staff(self, pool: Pool) -> None:
+        """Open workers for what is queued, within the budget; idle workers of other pools make room."""
+        missing = min(self._room(pool), pool.plan.wanted())
+        for _ in range(missing):
+            number = pool.open_worker(time.monotonic())
+            self._owners[number] = pool
+
+    def _room(self, pool: Pool) -> int:
+        """How many more workers this pool may have. Each depth of nested calls has a budget of its own, so that calls
+        that wait for calls never wait for each other's workers."""
+        budget = self.backend.traits.workers
+        others = 0
+        for other in self._pools.values():
+            if other is pool or other.spec.depth != pool.spec.depth:
+                continue
+            for number, worker in list(other.plan.workers.items()):
+                if not worker.flights and not worker.doomed:
+                    if other.plan.queue:
+                        continue
+                    worker.doomed = True
+                    self.backend.retire(number)
+            others += sum(1 for worker in other.plan.workers.values() if not worker.doomed)
+        own = sum(1 for worker in pool.plan.workers.values() if not worker.doomed)
+        return max(0, max(1, budget - others) - own)
+
+    # The thread
+
+    def _drive(self) -> None:
+        try:
+            while not self._closing:
+                events = self.backend.poll(self._timeout())
+                with self._lock:
+                    if self._closing:
+                        return
+                    now = time.monotonic()
+                    told = [event for event in events if not self._handle(event, now)]
+                    for pool in list(self._pools.values()):
+                        self._advance(pool, now)
+                    pending = self._announcements()
+                self._tell(told)
+                _announce(pending)
+                self._listener.looked()
+        except BaseException as error:
+            self._break(error)
+            raise
+
+    def _timeout(self) -> float | None:
+        with self._lock:
+            now = time.monotonic()
+            waits = [wait for pool in self._pools.values() if (wait := pool.plan.wait(now)) is not None]
+            if self.watched:
+                waits.append(WATCH_SECONDS)
+            return min(waits, default=None)
+
+    def _handle(self, event: Event, now: float) -> bool:
+        """Take an event in; ``False``: it is for the listener, outside the lock."""
+        pool = self._owners.get(event.worker)
+        if pool is None:
+            return True
+        match event:
+            case Batch():
+                pool.take_batch(event)
+            case Answered():
+                pool.take_outcome(event, now)
+            case Ended():
+                pool.ended(event, now)
+            case Lost():
+                del self._owners[event.worker]
+                pool.lost(event, now)
+                return False
+            case _:
+                return False
+        return True
+
+    def _advance(self, pool: Pool, now: float) -> None:
+        pool.tick(now)
+        try:
+            self._staff(pool)
+        except BackendError as error:
+            self._fail_pool(pool, error)
+        pool.dispatch(now)
+
+    def _fail_pool(self, pool: Pool, error: BaseException) -> None:
+        for block in list(pool.blocks.values()):
+            for index, result in enumerate(block.results):
+                if result is None:
+                    pool.cancel(block, index, time.monotonic(), lambda: error)
+
+    def _announcements(self) -> list[Announcement]:
+        pending: list[Announcement] = []
+        for pool in self._pools.values():
+            pending.extend(pool.announcements)
+            pool.announcements.clear()
+        if pending and not any(pool.blocks for pool in self._pools.values()):
+            self._drained.notify_all()
+        return pending
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, Output):
+                self._listener.wrote(self._label(event), event)
+            elif isinstance(event, Asked):
+                pool = self._owners.get(event.worker)
+                if pool is not None:
+                    self._listener.asked(event, pool.spec)
+            elif isinstance(event, Lost):
+                self._listener.worker_gone(event.worker)
+
+    def _label(self, event: Output) -> str:
+        with self._lock:
+            pool = self._owners.get(event.worker)
+            place = pool.plan.locate(event.worker, event.seq) if pool and event.seq is not None else None
+            block = pool.blocks.get(place[0].span.group) if pool and place else None
+            if place is None or block is None:
+                return f"w{event.worker}"
+            return f"{block.code.label} {block.first + place[1]}"
+
+    def _break(self, error: BaseException) -> None:
+        """The driver itself failed, which is a bug: nobody may wait for ever."""
+        with self._lock:
+            self._broken = error
+            blocks = [block for pool in self._pools.values() for block in pool.blocks.values()]
+            for pool in self._pools.values():
+                pool.blocks.clear()
+            pending = _fail_blocks(blocks, error)
+            self._drained.notify_all()
+        _announce(pending)
+
+    # End
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until every call has its outcome."""
+        with self._drained:
+            return self._drained.wait_for(lambda: not any(pool.blocks for pool in self._pools.values()), timeout)
+
+    def close(self) -> None:
+        """Kill workers; calls without an outcome fail. May be called twice."""
+        with self._lock:
+            first = not self._closing
+            self._closing = True
+        if not first:
+            return
+        self.backend.wake()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        self.backend.close()
+        with self._lock:
+            blocks = [block for pool in self._pools.values() for block in pool.blocks.values()]
+            self._pools.clear()
+            pending = [item for block in blocks for item in _fail_blocks([block], closed_error(block.code.label))]
+            self._drained.notify_all()
+        _announce(pending)
+
+
+def _fail_blocks(blocks: Sequence[Block], error: BaseException) -> list[Announcement]:
+    pending: list[Announcement] = []
+    for block in blocks:
+        for index, result in enumerate(block.results):
+            if result is None:
+                block.settle(index, [Failed(error)])
+                block.errors += 1
+                pending.append((block, index, index + 1))
+    return pending
+
+
+def _announce(pending: Sequence[Announcement]) -> None:
+    for block, low, high in pending:
+        block.announce(low, high)

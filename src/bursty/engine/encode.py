@@ -1,0 +1,82 @@
+"""Arguments of calls as blocks: plain values stay as they are until they are sent, all else is pickled here and now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from bursty.engine.block import Block, Options
+from bursty.engine.code import Code
+from bursty.engine.futures import CallFuture
+from bursty.errors import SerializationError
+from bursty.runtime.pickling import Parts, SlotCollector, all_atoms, dumps_call
+from bursty.values import Call, Layout
+
+
+def block_of_items(code: Code, items: list[Any], options: Options, parts: Parts, first: int = 0) -> Block:
+    """A call for each item, its only argument."""
+    if all_atoms(items):
+        block = Block(code, Layout.ITEMS, items, options, time.time(), first=first)
+        block.weight = _atom_weight(items)
+        if block.weight < parts.spill_bytes:
+            return block
+    calls = [encode_call(code, (item,), {}, parts, first + index) for index, item in enumerate(items)]
+    return block_of_calls(code, calls, options, first)
+
+
+def block_of_tuples(code: Code, tuples: list[tuple[Any, ...]], options: Options, parts: Parts, first: int = 0) -> Block:
+    """A call for each tuple, its positional arguments."""
+    if all(map(all_atoms, tuples)):
+        weight = max((_atom_weight(args) for args in tuples), default=0)
+        if weight < parts.spill_bytes:
+            return Block(code, Layout.TUPLES, tuples, options, time.time(), weight=weight, first=first)
+    calls = [encode_call(code, args, {}, parts, first + index) for index, args in enumerate(tuples)]
+    return block_of_calls(code, calls, options, first)
+
+
+def block_of_calls(code: Code, calls: list[Call], options: Options, first: int = 0) -> Block:
+    """Encoded calls."""
+    weight = max((call.payload.size + sum(slot.size for slot in call.slots) for call in calls), default=0)
+    return Block(code, Layout.EACH, calls, options, time.time(), weight=weight, first=first)
+
+
+def _atom_weight(values: Iterable[Any]) -> int:
+    """Bytes of the longest text or bytes among plain values."""
+    return max((len(value) for value in values if isinstance(value, str | bytes)), default=0)
+
+
+def encode_call(code: Code, args: tuple[Any, ...], kwargs: dict[str, Any], parts: Parts, index: int | None) -> Call:
+    """Pickle a call's arguments. Futures among them are an error here: see ``futures_in``."""
+    call, waits = encode_with_futures(code, args, kwargs, parts, index)
+    if waits:
+        raise SerializationError(
+            f"the arguments of {code.label} contain a future", "Use submit() for calls that depend on other calls."
+        )
+    return call
+
+
+def encode_with_futures(
+    code: Code, args: tuple[Any, ...], kwargs: dict[str, Any], parts: Parts, index: int | None = None
+) -> tuple[Call, list[CallFuture[Any]]]:
+    """A call without its slots, and the futures that will fill them, in slot order."""
+    what = f"an argument of {code.label}" if index is None else f"an argument of call {index} of {code.label}"
+    foreign = next((arg for arg in (*args, *kwargs.values()) if _is_foreign(arg)), None)
+    if foreign is not None:
+        raise SerializationError(f"{what} is a {type(foreign).__name__} of another library", "Pass its result() instead.")
+    with SlotCollector() as collector:
+        payload = dumps_call(args, kwargs, parts, what)
+    return Call(payload), collector.found
+
+
+def _is_foreign(value: Any) -> bool:
+    return isinstance(value, Future) and not isinstance(value, CallFuture)
+
+
+def columns_to_tuples(iterables: Sequence[Iterable[Any]]) -> Iterable[tuple[Any, ...]]:
+    """What ``map`` with several iterables calls with; the shortest ends it."""
+    return zip(*iterables, strict=False)
+
+
+Encoder = Callable[[Code, list[Any], Options, Parts, int], Block]

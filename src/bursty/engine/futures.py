@@ -1,0 +1,115 @@
+"""bursty's futures: they are ``concurrent.futures.Future``s that open their value when it is asked for."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, InvalidStateError
+from typing import Any, Protocol, TypeVar
+
+from bursty.engine.block import Block, Result, open_result
+from bursty.errors import SerializationError
+from bursty.runtime.pickling import active_collector, take_slot
+from bursty.values import CallStats
+
+T = TypeVar("T")
+
+
+class Canceller(Protocol):
+    """What a future needs of its engine."""
+
+    def cancel(self, block: Block, index: int) -> None: ...
+
+    def is_running(self, block: Block, index: int) -> bool: ...
+
+
+_UNOPENED = object()
+
+
+class CallFuture(Future[T]):
+    """The future of one call.
+
+    It stays cancellable until its outcome: ``cancel()`` of a running call kills the call. ``stats`` tells its times.
+    As an argument of another call it stands for its value, which then doesn't pass through the client when it is large.
+    """
+
+    def __init__(self, block: Block | None, index: int, engine: Canceller) -> None:
+        super().__init__()
+        self._block = block
+        self._index = index
+        self._engine = engine
+        self._opened: Any = _UNOPENED
+
+    def result(self, timeout: float | None = None) -> T:
+        """The call's value. Raises what the call raised, ``CancelledError``, or ``TimeoutError`` after ``timeout`` seconds."""
+        if self._opened is _UNOPENED:
+            self._opened = self._open(timeout)
+        if isinstance(self._opened, _Raised):
+            try:
+                raise self._opened.error
+            finally:
+                self = None  # a traceback that holds the future would keep its value alive
+        return self._opened
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the call raised, or ``None``. Raises ``CancelledError`` or ``TimeoutError`` as ``result`` does."""
+        if self._opened is _UNOPENED:
+            self._opened = self._open(timeout)
+        return self._opened.error if isinstance(self._opened, _Raised) else None
+
+    def _open(self, timeout: float | None) -> Any:
+        sealed: Any = super().result(timeout)
+        try:
+            return open_result(sealed)
+        except BaseException as error:
+            return _Raised(error)
+
+    def sealed(self) -> Result:
+        """The outcome unopened; only when done and not cancelled."""
+        found: Any = super().result(0)
+        return found
+
+    def cancel(self) -> bool:
+        """Cancel unless there is an outcome; a running call is killed. Waiters wake at once."""
+        if self.cancelled():
+            return True
+        if not super().cancel():
+            return False
+        self.set_running_or_notify_cancel()
+        if self._block is not None:
+            self._engine.cancel(self._block, self._index)
+        return True
+
+    def running(self) -> bool:
+        """Whether a worker is at it right now."""
+        return self._block is not None and not self.done() and self._engine.is_running(self._block, self._index)
+
+    def bind(self, block: Block, index: int) -> None:
+        """The call could be made at last: what it waited for is there."""
+        self._block, self._index = block, index
+
+    def deliver(self, result: Result) -> None:
+        """Called by the engine once; a cancelled future stays cancelled."""
+        try:
+            self.set_result(result)  # pyright: ignore[reportArgumentType]
+        except InvalidStateError:
+            if not self.cancelled():
+                raise
+
+    @property
+    def stats(self) -> CallStats:
+        """Times, CPU seconds, memory, worker and attempt of the call; what isn't known yet is ``None``."""
+        return self._block.stats(self._index) if self._block is not None else CallStats()
+
+    def __reduce__(self) -> Any:
+        collector = active_collector()
+        if collector is None:
+            raise SerializationError(
+                "a future can't be pickled", "Pass it as an argument of another call, or pass its result()."
+            )
+        return take_slot, (collector.slot_of(self),)
+
+
+class _Raised:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+

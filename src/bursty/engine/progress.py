@@ -1,0 +1,68 @@
+"""Progress of long work: a tqdm bar in terminals and notebooks, nothing where nobody looks."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from bursty.engine.block import Block
+
+DELAY_SECONDS = 0.5
+
+
+class Progress:
+    """Follows blocks. ``shown``: ``True``, ``False``, or ``None`` for: when stderr is a terminal or in a notebook."""
+
+    def __init__(self, label: str, total: int | None, shown: bool | None) -> None:
+        self.total = total
+        self._label = label
+        self._blocks: list[Block] = []
+        self._past_done = 0
+        self._past_failed = 0
+        self._retries = 0
+        self._bar: Any = None
+        self.shown = _is_watched() if shown is None else shown
+
+    def watch(self, block: Block) -> None:
+        if self.shown:
+            self._blocks.append(block)
+
+    def look(self, retries: int = 0) -> None:
+        """Draw what is done now; called ten times a second."""
+        if not self.shown:
+            return
+        if self._bar is None:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=self.total, desc=self._label, unit="call", delay=DELAY_SECONDS, smoothing=0.1)
+        done, failed = self._past_done, self._past_failed
+        for block in self._blocks:
+            done += block.settled
+            failed += block.errors
+        self._forget_finished()
+        bar = self._bar
+        if self.total is not None:
+            bar.total = self.total
+        notes = {name: count for name, count in (("failed", failed), ("retries", retries)) if count}
+        if notes:
+            bar.set_postfix(notes, refresh=False)
+        bar.update(done - bar.n)
+
+    def _forget_finished(self) -> None:
+        while self._blocks and self._blocks[0].settled == len(self._blocks[0]):
+            block = self._blocks.pop(0)
+            self._past_done += block.settled
+            self._past_failed += block.errors
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self.look()
+            self.shown = False
+            self._bar.close()
+
+
+def _is_watched() -> bool:
+    if sys.stderr is not None and sys.stderr.isatty():
+        return True
+    kernel = sys.modules.get("ipykernel")
+    return kernel is not None and "IPython" in sys.modules

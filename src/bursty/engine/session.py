@@ -1,0 +1,127 @@
+"""A session: what executors of one backend share. Workers, parts, output, progress, history."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from bursty.engine.block import Block
+from bursty.engine.driver import Engine
+from bursty.engine.history import History
+from bursty.engine.output import OutputMode, Printer
+from bursty.engine.progress import Progress
+from bursty.ports import Backend, Builder
+from bursty.runtime.pickling import Parts
+from bursty.values import Asked, Env, Output, WorkerSpec
+
+
+class CallEngine(Protocol):
+    """What runs blocks: the engine in a client, the host's engine in a worker."""
+
+    def submit(self, block: Block) -> None: ...
+
+    def cancel(self, block: Block, index: int) -> None: ...
+
+    def cancel_block(self, block: Block) -> None: ...
+
+    def is_running(self, block: Block, index: int) -> bool: ...
+
+    def join(self, timeout: float | None = None) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+class Session:
+    """A client's session; ``depth`` 0 is the client itself.
+
+    ``folder``: where results of ``resume=`` lie.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        parts: Parts,
+        folder: str,
+        *,
+        builder: Builder | None = None,
+        output: OutputMode = "show",
+        preloads: bool = True,
+    ) -> None:
+        self._builder = builder
+        self.parts = parts
+        self.depth = 0
+        self.preloads = preloads
+        self.folder = folder
+        self.workers = backend.traits.workers
+        self.history = History()
+        self._printer = Printer(output)
+        self._bars: list[Progress] = []
+        self._nested: Any = None
+        self._engine = Engine(backend, parts, self)
+        self.engine: CallEngine = self._engine
+
+    # What the engine tells
+
+    def wrote(self, label: str, event: Output) -> None:
+        self._printer.take(label, event)
+
+    def asked(self, event: Asked, spec: WorkerSpec) -> None:
+        if self._nested is None:
+            from bursty.engine.nested import NestedCalls
+
+            self._nested = NestedCalls(self._engine)
+        self._nested.take(event, spec)
+
+    def worker_gone(self, worker: int) -> None:
+        self._printer.flush(worker)
+        if self._nested is not None:
+            self._nested.worker_gone(worker)
+
+    def looked(self) -> None:
+        for bar in self._bars:
+            bar.look()
+
+    # What executors need
+
+    def follow(self, bar: Progress) -> None:
+        """Draw this bar until it closes."""
+        if bar.shown:
+            self._bars = [known for known in self._bars if known.shown] + [bar]
+            self._engine.watched = True
+
+    def build(self, env: Env) -> None:
+        """Make an Env ready before its first call is made, on the caller's thread: it may take minutes."""
+        if self._builder is not None:
+            self._builder.build(env, say=_say)
+
+    def resumable(self, name: str, fn: Callable[..., Any], submitter: Any) -> Any:
+        from bursty.engine.resume import ResumedMap
+
+        return ResumedMap(self.folder, name, fn, submitter)
+
+    def resumed(self, name: str, fn: Callable[..., Any], items: list[Any], block: Block) -> Any:
+        from bursty.engine.resume import ResumedBlock
+
+        return ResumedBlock(self.folder, name, fn, items, block)
+
+    def cancel_pending(self) -> None:
+        self._engine.cancel_waiting()
+
+    def close(self) -> None:
+        self.engine.close()
+        self._printer.flush()
+
+    def close_when_done(self) -> None:
+        """Close in the background, once every call has its outcome."""
+
+        def finish() -> None:
+            self.engine.join()
+            self.close()
+
+        threading.Thread(target=finish, name="bursty-closer").start()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

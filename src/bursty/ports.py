@@ -1,0 +1,229 @@
+"""The ports: what the engine and the servers need from outside, as Protocols with their contract.
+
+An adapter holds a port when it passes the port's conformance suite in ``tests/conformance``; ``bursty.testing`` has
+fakes that do. ``wiring`` maps names and URLs to adapters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bursty.values import BackendTraits, Buffer, Env, Event, Frame, Invocation, Mark, WorkerSpec
+
+
+class Backend(Protocol):
+    """Workers that run invocations. A backend carries frames and reports losses; it decides nothing.
+
+    Not thread-safe but for ``wake``: the engine calls every other method under its own lock, ``poll`` from its driver
+    thread without it. ``poll`` must therefore tolerate a concurrent ``send``.
+
+    - Every invocation that was sent is followed by its outcomes and one ``Ended``, or by one ``Lost`` of its worker.
+    - Events of one worker arrive in order. Outcomes that the worker finished before it was lost come before ``Lost``.
+    - After ``Lost`` nothing more comes from that worker, and its number is not used again.
+    - ``close`` leaves no process behind.
+    """
+
+    traits: BackendTraits
+
+    def open(self, spec: WorkerSpec) -> int:
+        """Begin to start a worker and return its number; invocations may be sent at once."""
+        ...
+
+    def send(self, worker: int, invocation: Invocation) -> None:
+        """Queue an invocation on a worker. A worker that is already gone is reported by ``Lost``, not raised."""
+        ...
+
+    def tell(self, worker: int, frame: Frame) -> None:
+        """Answer a question of child code (the Host protocol)."""
+        ...
+
+    def revoke(self, worker: int, seq: int | None) -> None:
+        """Ask the worker not to start calls from ``seq`` on; ``None`` lifts that. The worker's ``Ended`` tells where it stopped."""
+        ...
+
+    def mark(self, worker: int) -> Mark:
+        """What the worker does now."""
+        ...
+
+    def peek(self, worker: int) -> Sequence[Event]:
+        """Outcomes that are finished but held back by a long call behind them, if any."""
+        ...
+
+    def kill(self, worker: int, kind: str, limit: float | None = None) -> None:
+        """Kill a worker; ``Lost`` with this kind follows. Without effect where ``traits.can_kill`` is false."""
+        ...
+
+    def retire(self, worker: int) -> None:
+        """Let an idle worker go in good order; ``Lost`` with kind ``closed`` follows."""
+        ...
+
+    def poll(self, timeout: float | None) -> Sequence[Event]:
+        """Wait at most ``timeout`` seconds (``None``: for ever) for events, or until ``wake``."""
+        ...
+
+    def wake(self) -> None:
+        """Make a ``poll`` return, from any thread."""
+        ...
+
+    def close(self) -> None:
+        """Kill all workers and free everything. May be called twice."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """A stored blob. ``etag`` changes with its content; ``modified`` is seconds since the epoch."""
+
+    key: str
+    size: int
+    etag: str
+    modified: float
+
+
+class BlobStore(Protocol):
+    """Bytes under keys such as ``spill/ab/abcd…``. Thread-safe. A put is atomic: readers see all of it or nothing.
+
+    Keys are relative, ``/``-separated, without empty, ``.`` or ``..`` pieces; others raise ``StoreError``.
+    A full disk, a missing right and a lost connection raise ``StoreError`` with the cause, and leave nothing behind.
+    """
+
+    @property
+    def url(self) -> str:
+        """From which another process opens the same store."""
+        ...
+
+    def put(self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False, if_match: str | None = None) -> str:
+        """Store and return the etag. ``if_absent``: raise ``BlobExists`` when there is one; ``if_match``: raise it
+        unless the present etag is this one."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """All of it; ``BlobNotFound`` when there is none."""
+        ...
+
+    def stream(self, key: str, chunk: int = 8 << 20) -> Iterator[bytes]:
+        """Piece by piece, for what does not fit in memory."""
+        ...
+
+    def head(self, key: str) -> BlobInfo | None:
+        """What is there, or ``None``."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[BlobInfo]:
+        """All blobs whose keys begin with ``prefix`` (whole pieces), in key order."""
+        ...
+
+    def delete(self, key: str) -> bool:
+        """Remove; tell whether there was one."""
+        ...
+
+
+class Host(Protocol):
+    """What child code may ask of the outside: the supervisor's pipe locally, presigned HTTP on Lambda."""
+
+    spill_bytes: int
+
+    def put_part(self, data: Buffer) -> tuple[str, int]:
+        """Store a large part, content-addressed; return its digest and size."""
+        ...
+
+    def get_part(self, digest: str, size: int) -> Buffer:
+        """Fetch a part as a writable buffer of the caller's own, after its digest was checked."""
+        ...
+
+    def ask(self, frame: Frame, on_answer: Callable[[Frame], None]) -> int:
+        """Send a question (nested calls, progress) to the engine; answers come on a thread of the host's."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltEnv:
+    """An Env made ready on this machine: its interpreter, and the folder that its ``files`` lie in, if any.
+
+    ``path``: what its import path needs in front, so that it finds bursty's worker part.
+    """
+
+    python: str
+    folder: str | None
+    digest: str
+    path: tuple[str, ...] = ()
+
+
+class Builder(Protocol):
+    """Makes Envs ready. The same Env is built once, however many ask."""
+
+    def build(self, env: Env, *, say: Callable[[str], None] = ...) -> BuiltEnv:
+        """Raise ``EnvError`` with the resolver's words when it can't be."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, so that tests can turn it."""
+
+    def monotonic(self) -> float: ...
+
+    def time(self) -> float: ...
+
+
+class Runner(Protocol):
+    """What App needs of an engine: fills the ambient slot. ``Executor`` is one."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any: ...
+
+    def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any], **options: Any) -> Iterator[Any]: ...
+
+    def starmap(self, fn: Callable[..., Any], iterable: Iterable[Iterable[Any]], /, **options: Any) -> Iterator[Any]: ...
+
+    def submit_many(self, fn: Callable[..., Any], iterable: Iterable[Any], /) -> list[Any]: ...
+
+
+class NoRunner(RuntimeError):
+    """The ambient slot is empty: the composition root was not imported."""
+
+
+_ambient: ContextVar[Runner | None] = ContextVar("bursty_ambient", default=None)
+_default: list[Callable[[], Runner]] = []
+
+
+def install_default(factory: Callable[[], Runner]) -> None:
+    """Say how the ambient runner is made when nobody set one (the composition root does)."""
+    _default[:] = [factory]
+
+
+_sessions: list[Callable[..., Any]] = []
+
+
+def install_sessions(factory: Callable[..., Any]) -> None:
+    """Say how a backend's name becomes an engine session (the composition root does)."""
+    _sessions[:] = [factory]
+
+
+def open_session(backend: str | None, **options: Any) -> Any:
+    """A session on the backend of this name; ``None``: as the settings say."""
+    if not _sessions:
+        raise NoRunner("no engine is installed; import bursty first")
+    return _sessions[0](backend, **options)
+
+
+def ambient() -> Runner:
+    """The runner of the innermost ``with Executor(…)`` around the caller, else the process's own."""
+    runner = _ambient.get()
+    if runner is not None:
+        return runner
+    if not _default:
+        raise NoRunner("no runner is installed; import bursty first")
+    return _default[0]()
+
+
+@contextmanager
+def use_runner(runner: Runner) -> Iterator[None]:
+    """Make ``runner`` the ambient one inside the block."""
+    token = _ambient.set(runner)
+    try:
+        yield
+    finally:
+        _ambient.reset(token)

@@ -1,0 +1,42 @@
+"""``describe``: what a user's module declares, as JSON, so that nobody but a worker imports it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def load_module(target: str) -> Any:
+    """Import ``package.module`` or ``path/to/file.py`` (its folder goes on the import path, as when Python runs it)."""
+    if target.endswith(".py"):
+        path = Path(target).resolve()
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}")
+        folder = str(path.parent)
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+        target = path.stem
+    return importlib.import_module(target)
+
+
+def describe(target: str) -> dict[str, Any]:
+    """Apps and their functions in a module, as plain JSON-able data.
+
+    ``{"module": …, "apps": [{"name": …, "functions": [{"name", "module", "qualname", "memory", "timeout", …}]}],
+    "functions": [names of all public functions]}``
+    """
+    module = load_module(target)
+    apps: list[dict[str, Any]] = []
+    for value in list(vars(module).values()):
+        declare = getattr(type(value), "__bursty_describe__", None)
+        if declare is not None:
+            apps.append(declare(value))
+    functions = [
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
+    ]
+    return {"module": module.__name__, "apps": apps, "functions": functions}

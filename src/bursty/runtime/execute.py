@@ -1,0 +1,238 @@
+"""``execute``: the only code that calls a user's function."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from bursty.errors import BurstyError
+from bursty.runtime.faults import encode_error
+from bursty.runtime.pickling import Parts, dumps, loads
+from bursty.values import Buffer, Invocation, Layout, Outcome, Payload, Status
+
+SHORT_CALL = 50e-6
+"""Below this many seconds a call's CPU time is taken to be its wall time: reading the CPU clock costs as much."""
+
+SMALL_VALUE = 64 << 10
+
+NO_LIMIT = (1 << 63) - 1
+
+
+class Journal(Protocol):
+    """Where a call's begin and outcome are recorded, so that a crash loses neither the finished nor the culprit's name."""
+
+    def limit(self) -> int:
+        """Calls from this number on are not to be started. Read after ``begin``, for the order decides who owns a call."""
+        ...
+
+    def begin(self, seq: int, now: float) -> None:
+        """The call ``seq`` starts; ``now`` is monotonic seconds."""
+        ...
+
+    def value(self, seq: int, value: bytes, started: float, wall: float, cpu: float) -> None:
+        """It gave this small pickled value. ``started`` is monotonic."""
+        ...
+
+    def outcome(self, outcome: Outcome) -> None:
+        """It gave a value with parts of its own, or an error. ``started`` is monotonic."""
+        ...
+
+    def idle(self) -> None:
+        """No call runs now; everything recorded must reach the engine."""
+        ...
+
+
+class Functions:
+    """The functions this worker has, by digest: each is sent and opened once."""
+
+    def __init__(self, parts: Parts | None) -> None:
+        self._parts = parts
+        self._known: dict[str, Callable[..., Any]] = {}
+        self._codes: dict[str, Payload] = {}
+
+    def learn(self, invocation: Invocation) -> None:
+        if invocation.code is not None and invocation.function not in self._known:
+            parts = tuple(p if not isinstance(p, memoryview) else bytes(p) for p in invocation.code.parts)
+            self._codes[invocation.function] = Payload(parts)
+
+    def get(self, digest: str) -> Callable[..., Any]:
+        """Raises what opening the function raised: a module that fails to import fails its calls, not the worker."""
+        if digest not in self._known:
+            self._known[digest] = loads(self._codes[digest], self._parts)
+            del self._codes[digest]
+        return self._known[digest]
+
+
+def resolve(reference: str) -> Any:
+    """The object that ``module:qualname`` names."""
+    module, _, qualname = reference.partition(":")
+    found: Any = importlib.import_module(module)
+    for name in qualname.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def execute(invocation: Invocation, journal: Journal, functions: Functions, parts: Parts | None = None) -> int:
+    """Run the calls of an invocation one after the other; return the number of the first one not started.
+
+    Every call that is started has its outcome recorded. Nothing that a call raises ends the loop.
+    """
+    functions.learn(invocation)
+    runner = _Runner(journal, parts)
+    try:
+        function = functions.get(invocation.function)
+        arguments = _arguments(invocation, parts)
+    except BaseException as error:
+        return runner.fail_all(invocation, error)
+    if invocation.layout is Layout.ITEMS:
+        return runner.run_items(function, invocation.seq, arguments)
+    return runner.run_calls(function, invocation.seq, arguments)
+
+
+def _arguments(invocation: Invocation, parts: Parts | None) -> Any:
+    if invocation.layout is Layout.ITEMS:
+        return pickle.loads(invocation.packed)
+    if invocation.layout is Layout.TUPLES:
+        return [lambda args=args: (args, {}) for args in pickle.loads(invocation.packed)]
+    return [lambda call=call: loads(call.payload, parts, call.slots) for call in invocation.calls]
+
+
+class _Runner:
+    """Runs calls and records what they give."""
+
+    def __init__(self, journal: Journal, parts: Parts | None) -> None:
+        self.journal = journal
+        self.parts = parts
+        self.cpu = time.process_time()
+
+    def fail_all(self, invocation: Invocation, error: BaseException) -> int:
+        """The function or the packed arguments can't be opened: so says the outcome of each call."""
+        for seq in range(invocation.seq, invocation.seq + invocation.count):
+            now = time.monotonic()
+            self.journal.begin(seq, now)
+            if seq >= self.journal.limit():
+                self.journal.idle()
+                return seq
+            self._error(seq, error, now, 0.0, 0.0)
+        return invocation.seq + invocation.count
+
+    def run_items(self, function: Callable[..., Any], seq: int, items: list[Any]) -> int:
+        """The hot path: one plain argument a call. Everything here runs once a call, so it is kept flat."""
+        journal, clock = self.journal, time.monotonic
+        limit, begin, record = journal.limit, journal.begin, self._record
+        for item in items:
+            started = clock()
+            begin(seq, started)
+            if seq >= limit():
+                journal.idle()
+                return seq
+            try:
+                value = function(item)
+            except BaseException as error:
+                self._error(seq, error, started, clock() - started, self._cpu_of(clock() - started))
+            else:
+                record(seq, value, started, clock() - started)
+            seq += 1
+        return seq
+
+    def run_calls(self, function: Callable[..., Any], seq: int, calls: list[Callable[[], Any]]) -> int:
+        """Arguments are opened call by call, so that what can't be opened fails its own call."""
+        clock = time.monotonic
+        for number, load in enumerate(calls):
+            started = clock()
+            self.journal.begin(seq, started)
+            if seq >= self.journal.limit():
+                self.journal.idle()
+                return seq
+            try:
+                args, kwargs = load()
+                calls[number] = _released
+                started = clock()
+                value = function(*args, **kwargs)
+            except BaseException as error:
+                self._error(seq, error, started, clock() - started, self._cpu_of(clock() - started))
+            else:
+                self._record(seq, value, started, clock() - started)
+                del value
+            args = kwargs = None
+            seq += 1
+        return seq
+
+    def _cpu_of(self, wall: float) -> float:
+        if wall < SHORT_CALL:
+            self.cpu += wall
+            return wall
+        now = time.process_time()
+        used, self.cpu = now - self.cpu, now
+        return max(used, 0.0)
+
+    def _record(self, seq: int, value: Any, started: float, wall: float) -> None:
+        cpu = self._cpu_of(wall)
+        if type(value) in _SMALL_TYPES:
+            data = pickle.dumps(value, 5)
+            if len(data) < SMALL_VALUE:
+                self.journal.value(seq, data, started, wall, cpu)
+                return
+        try:
+            payload = dumps(value, self.parts, by_reference=True, what="the result")
+        except BurstyError as error:
+            self._error(seq, error, started, wall, cpu)
+            return
+        except BaseException as error:
+            self._error(seq, error, started, wall, cpu, "while storing the result")
+            return
+        if len(payload.parts) == 1 and isinstance(payload.parts[0], bytes) and payload.size < SMALL_VALUE:
+            self.journal.value(seq, payload.parts[0], started, wall, cpu)
+            return
+        self.journal.outcome(Outcome(seq, Status.OK, payload, started, wall, cpu, peak_memory()))
+
+    def _error(
+        self, seq: int, error: BaseException, started: float, wall: float, cpu: float, note: str = ""
+    ) -> None:
+        outcome = Outcome(seq, Status.ERROR, encode_error(error, note), started, wall, cpu, peak_memory())
+        self.journal.outcome(outcome)
+
+
+_SMALL_TYPES = frozenset({type(None), bool, int, float, complex, str, bytes})
+
+
+def _released() -> Any:
+    raise AssertionError("a call's arguments were opened twice")
+
+
+def peak_memory() -> int:
+    """The process's memory high-water mark in bytes (``ru_maxrss``: KiB on Linux, bytes on macOS)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class ListJournal:
+    """Keeps everything in a list: for workers without a supervisor's shared memory, and for tests."""
+
+    def __init__(self, limit: int = NO_LIMIT) -> None:
+        self.outcomes: list[Outcome] = []
+        self.running: int | None = None
+        self._limit = limit
+
+    def limit(self) -> int:
+        return self._limit
+
+    def begin(self, seq: int, now: float) -> None:
+        self.running = seq
+
+    def value(self, seq: int, value: Buffer, started: float, wall: float, cpu: float) -> None:
+        self.outcomes.append(Outcome(seq, Status.OK, Payload((value,)), started, wall, cpu, 0))
+
+    def outcome(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def idle(self) -> None:
+        self.running = None
+
+    def __iter__(self) -> Iterator[Outcome]:
+        return iter(self.outcomes)

@@ -1,0 +1,36 @@
+"""The worker's host: how code in a call reaches what is outside. Empty in a client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from bursty.values import Buffer, Frame
+
+
+class WorkerHost(Protocol):
+    """What the worker's process offers to code that runs in it. See ports.Host."""
+
+    spill_bytes: int
+    depth: int
+
+    def put_part(self, data: Buffer) -> tuple[str, int]: ...
+
+    def get_part(self, digest: str, size: int) -> Buffer: ...
+
+    def ask(self, frame: Frame, on_answer: Callable[[Frame], None]) -> int: ...
+
+    def forget(self, number: int) -> None: ...
+
+
+_host: list[WorkerHost] = []
+
+
+def set_host(host: WorkerHost) -> None:
+    """Called once, by the worker's main."""
+    _host[:] = [host]
+
+
+def current_host() -> WorkerHost | None:
+    """The host when this process is a worker, else ``None``."""
+    return _host[0] if _host else None

@@ -1,0 +1,200 @@
+"""The supervisor: the part of the client that owns one worker child."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from bursty.core import codec
+from bursty.core.codec import FrameError
+from bursty.supervise.limits import MemoryGroup
+from bursty.supervise.linux import resident_bytes
+from bursty.supervise.nursery import Nursery
+from bursty.supervise.shared import Marks, batch_of, create_memory
+from bursty.supervise.wire import FrameReader, Outbox
+from bursty.values import Answered, Asked, Ended, Event, Frame, Invocation, Loss, LossKind, Lost, Mark, Output
+
+STDERR_TAIL = 4 << 10
+READS = 16
+"""Socket reads a turn, so that one loud worker doesn't keep the others waiting."""
+
+
+class Supervisor:
+    """One worker: its socket, marks, captured descriptors, limit and end.
+
+    Not thread-safe by itself: the backend calls ``send`` and ``kill`` under its lock, ``read…`` from one thread.
+    """
+
+    def __init__(self, number: int, nursery: Nursery, config: dict[str, Any], group: MemoryGroup | None) -> None:
+        self.number = number
+        self.nursery = nursery
+        self.group = group
+        self.memory: int | None = config.get("memory")
+        self.pid: int | None = None
+        self.finished = False
+        self._verdict: Loss | None = None
+        self._reader = FrameReader()
+        self._outbox = Outbox()
+        self._stderr: deque[str] = deque()
+        self._stderr_size = 0
+        self.sock, theirs = socket.socketpair()
+        self.sock.setblocking(False)
+        out, out_theirs = os.pipe()
+        err, err_theirs = os.pipe()
+        self.pipes = {out: "stdout", err: "stderr"}
+        for fd in self.pipes:
+            os.set_blocking(fd, False)
+        memory_fd = create_memory()
+        self.marks = Marks(memory_fd)
+        fds = [theirs.fileno(), memory_fd, out_theirs, err_theirs]
+        order = {**config, "op": "fork", "id": number, "cgroups": [group.entry] if group else []}
+        self.born = nursery.order(order, fds)
+        theirs.close()
+        for fd in (memory_fd, out_theirs, err_theirs):
+            os.close(fd)
+
+    # What the backend does with it
+
+    def send(self, frame: Frame) -> bool:
+        """Queue a frame; tell whether all of it went out."""
+        self._outbox.add([frame])
+        return self._outbox.flush(self.sock)
+
+    def invoke(self, invocation: Invocation) -> bool:
+        return self.send(codec.pack_invocation(invocation))
+
+    def flush(self) -> bool:
+        return self._outbox.flush(self.sock)
+
+    def mark(self) -> Mark:
+        return self.marks.mark()
+
+    def kill(self, kind: LossKind, limit: float | None = None) -> None:
+        """Kill the worker's process group. The first reason given stands."""
+        if self._verdict is None and not self.finished:
+            self._verdict = Loss(kind, limit=limit)
+            self.nursery.order({"op": "kill", "id": self.number})
+
+    def retire(self) -> None:
+        """End the worker in good order: it runs its exit handlers when its socket closes."""
+        if self._verdict is None:
+            self._verdict = Loss("closed")
+            try:
+                self.sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                self.nursery.order({"op": "kill", "id": self.number})
+
+    def over_memory(self) -> bool:
+        """Whether its resident memory is above the limit now (where no cgroup holds it)."""
+        if self.memory is None or self.pid is None or self.finished:
+            return False
+        resident = resident_bytes(self.pid)
+        return resident is not None and resident > self.memory
+
+    # What it says
+
+    def read_socket(self) -> tuple[list[Event], bool]:
+        """Events that came, and whether the stream is still open."""
+        events: list[Event] = []
+        for _ in range(READS):
+            try:
+                frames = self._reader.receive(self.sock)
+            except BlockingIOError:
+                return events, True
+            except (OSError, FrameError):
+                return events, False
+            if frames is None:
+                return events, False
+            for frame in frames:
+                events.extend(self._events_of(frame))
+        return events, True
+
+    def _events_of(self, frame: Frame) -> Sequence[Event]:
+        meta = frame.meta
+        match meta["kind"]:
+            case "batch":
+                batch = batch_of(self.number, frame)
+                events: list[Event] = [batch] if batch.seqs else []
+                if meta["ended"]:
+                    events.append(Ended(self.number, *meta["ended"]))
+                return events
+            case "outcome":
+                return [Answered(self.number, codec.unpack_outcome(frame))]
+            case "log":
+                seq = meta["seq"]
+                text = bytes(frame.parts[0]).decode("utf-8", "replace")
+                if meta["stream"] == "stderr":
+                    self._remember(text)
+                return [Output(self.number, seq if seq >= 0 else None, meta["stream"], text)]
+            case _:
+                return [Asked(self.number, frame)]
+
+    def read_pipe(self, fd: int) -> tuple[list[Event], bool]:
+        """Text that came past Python's streams (C code, subprocesses), put down to the call that runs now."""
+        try:
+            data = os.read(fd, 1 << 16)
+        except BlockingIOError:
+            return [], True
+        except OSError:
+            return [], False
+        if not data:
+            return [], False
+        text = data.decode("utf-8", "backslashreplace")
+        if self.pipes[fd] == "stderr":
+            self._remember(text)
+        return [Output(self.number, self.mark().seq, self.pipes[fd], text)], True
+
+    def _remember(self, text: str) -> None:
+        self._stderr.append(text[-STDERR_TAIL:])
+        self._stderr_size += len(self._stderr[-1])
+        while self._stderr_size - len(self._stderr[0]) > STDERR_TAIL:
+            self._stderr_size -= len(self._stderr.popleft())
+
+    def finish(self, code: int | None, detail: str = "") -> list[Event]:
+        """It is gone (``code``: as ``subprocess`` has it; ``None``: nobody knows): read what is left, say why."""
+        if self.finished:
+            return []
+        self.finished = True
+        events: list[Event] = []
+        for fd in self.pipes:
+            is_open = True
+            while is_open:
+                found, is_open = self.read_pipe(fd)
+                events.extend(found)
+                is_open = is_open and bool(found)
+        is_open = True
+        while is_open:
+            found, is_open = self.read_socket()
+            events.extend(found)
+            is_open = is_open and bool(found)
+        unsent = self.marks.unsent(self.number)
+        if unsent is not None:
+            events.append(unsent)
+        running = self.mark().seq
+        events.append(Lost(self.number, self._loss(code, detail), running))
+        return events
+
+    def _loss(self, code: int | None, detail: str) -> Loss:
+        output = "".join(self._stderr)[-STDERR_TAIL:]
+        if self._verdict is not None:
+            verdict = self._verdict
+            return Loss(verdict.kind, code, verdict.limit, detail, output)
+        if self.group is not None and self.group.killed():
+            return Loss("memory", code, self.memory, detail, output)
+        if code is None:
+            return Loss("start" if self.pid is None else "machine", None, None, detail, output)
+        if code < 0:
+            return Loss("signal", -code, None, detail, output)
+        return Loss("exit", code, None, detail, output)
+
+    def release(self) -> None:
+        """Close descriptors; the worker is finished."""
+        self.sock.close()
+        for fd in self.pipes:
+            os.close(fd)
+        self.pipes = {}
+        if self.group is not None:
+            self.group.remove()

@@ -1,0 +1,148 @@
+"""The zygote: a process that has imported what workers need, and forks a worker in milliseconds when told to.
+
+It has one thread and never calls a user's function. Orders are JSON messages on a stream socket, each a length, then the
+text; the order to fork carries four descriptors: the worker's socket, its shared memory, its stdout and its stderr.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from typing import Any, NoReturn
+
+from bursty.supervise.linux import die_with_parent
+
+LENGTH = struct.Struct("<I")
+FDS_PER_ORDER = 4
+
+
+def run_zygote(control_fd: int, settings: dict[str, Any]) -> NoReturn:
+    """Serve the control socket until the client closes it. Does not return."""
+    try:
+        die_with_parent()
+        os.setpgid(0, 0)
+        _prepare(settings)
+        _Zygote(socket.socket(fileno=control_fd)).serve()
+    finally:
+        os._exit(0)
+
+
+def _prepare(settings: dict[str, Any]) -> None:
+    os.chdir(settings["folder"])
+    sys.argv = [settings["argv0"]]
+    import bursty.supervise.child
+
+    assert bursty.supervise.child.run_worker
+    for name in settings["preload"]:
+        # What fails here fails again in the call that needs it, and is reported there.
+        with contextlib.suppress(BaseException):
+            importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+
+
+class _Zygote:
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._workers: dict[int, int] = {}  # pid -> the client's number
+        self._data = b""
+        self._fds: list[int] = []
+        self._wakeup, self._alarm = socket.socketpair()
+        for end in (self._wakeup, self._alarm):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._alarm.fileno(), warn_on_full_buffer=False)
+
+    def serve(self) -> None:
+        self._say({"op": "ready", "python": list(sys.version_info[:2])})
+        while True:
+            ready = select.select([self._control, self._wakeup], [], [])[0]
+            if self._wakeup in ready:
+                with contextlib.suppress(BlockingIOError):
+                    self._wakeup.recv(4096)
+                self._reap()
+            if self._control in ready and not self._receive():
+                return
+
+    def _receive(self) -> bool:
+        size = array.array("i").itemsize * FDS_PER_ORDER
+        data, ancillary, _, _ = self._control.recvmsg(1 << 16, socket.CMSG_SPACE(size))
+        if not data:
+            return False
+        for level, kind, content in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                fds = array.array("i")
+                fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+                self._fds.extend(fds)
+        self._data += data
+        while len(self._data) >= LENGTH.size:
+            end = LENGTH.size + LENGTH.unpack_from(self._data)[0]
+            if len(self._data) < end:
+                break
+            order = json.loads(self._data[LENGTH.size : end])
+            self._data = self._data[end:]
+            self._obey(order)
+        return True
+
+    def _obey(self, order: dict[str, Any]) -> None:
+        if order["op"] == "fork":
+            fds, self._fds = self._fds[:FDS_PER_ORDER], self._fds[FDS_PER_ORDER:]
+            self._fork(order, fds)
+        elif order["op"] == "kill":
+            for pid, number in self._workers.items():
+                if number == order["id"]:
+                    _kill_group(pid)
+
+    def _fork(self, order: dict[str, Any], fds: list[int]) -> None:
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._say({"op": "failed", "id": order["id"], "why": str(error)})
+        else:
+            if pid == 0:
+                self._become_worker(order, fds)
+            self._workers[pid] = order["id"]
+            self._say({"op": "forked", "id": order["id"], "pid": pid})
+        for fd in fds:
+            os.close(fd)
+
+    def _become_worker(self, order: dict[str, Any], fds: list[int]) -> NoReturn:
+        from bursty.supervise.child import run_worker
+
+        try:
+            for end in (self._control, self._wakeup, self._alarm):
+                end.close()
+            run_worker(*fds, order)
+        finally:
+            os._exit(70)
+
+    def _reap(self) -> None:
+        """Report workers that ended; whatever they left running in their process group goes with them."""
+        for pid in list(self._workers):
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                continue
+            _kill_group(pid)
+            _, status = os.waitpid(pid, 0)
+            number = self._workers.pop(pid)
+            self._say({"op": "exit", "id": number, "code": os.waitstatus_to_exitcode(status)})
+
+    def _say(self, message: dict[str, Any]) -> None:
+        text = json.dumps(message).encode()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._control.sendall(LENGTH.pack(len(text)) + text)
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)  # the group may not be there yet
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

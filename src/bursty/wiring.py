@@ -1,0 +1,78 @@
+"""Names and URLs to adapters, imported when first asked for; the only registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+from bursty.config import load_settings
+from bursty.errors import ConfigError
+from bursty.ports import Backend, BlobStore, Builder
+
+if TYPE_CHECKING:
+    from bursty.engine.session import Session
+
+
+def open_backend(url: str, *, blobs: str, builder: Builder | None) -> Backend:
+    """``local``, ``local?workers=8``. Raises ``ConfigError``."""
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if (parts.scheme or parts.path) != "local":
+        raise ConfigError(f"there is no backend {url!r}", 'Known: "local", "local?workers=8".')
+    from bursty.backends.local import LocalBackend
+
+    workers = _positive(options.pop("workers", None), url)
+    if options:
+        raise ConfigError(f"{url!r}: unknown option {', '.join(options)}", "Known: workers.")
+    return LocalBackend(workers, blobs=blobs, builder=builder)
+
+
+def _positive(text: str | None, url: str) -> int | None:
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"{url!r}: workers must be a whole number above 0, not {text!r}")
+    return int(text)
+
+
+def open_blobs(url: str) -> BlobStore:
+    """A folder's path or ``memory://``. Raises ``ConfigError``."""
+    from bursty.stores import blobs
+
+    if url == "memory://":
+        return blobs.MemoryBlobs()
+    if "://" in url:
+        raise ConfigError(f"there is no blob store for {url!r}", 'Known: a folder\'s path, "memory://".')
+    return blobs.FolderBlobs(url)
+
+
+def open_session(backend: str | None = None, *, output: Any = "show") -> Session:
+    """A session on the backend of this name (``None``: as the settings say); in a worker, on the client's workers."""
+    from bursty.runtime.host import current_host
+
+    host = current_host()
+    if host is not None:
+        from bursty.engine.nested import NestedSession
+
+        return NestedSession(host)
+    from bursty.engine.session import Session
+    from bursty.packaging.resolve import UvBuilder
+    from bursty.stores.parts import ClientParts
+
+    settings = load_settings()
+    builder = UvBuilder(settings.cache_folder)
+    chosen = open_backend(backend or settings.backend, blobs=settings.blobs_url, builder=builder)
+    parts = ClientParts(settings.blobs_url, chosen.traits.spill_bytes)
+    return Session(chosen, parts, settings.home, builder=builder, output=output)
+
+
+_ambient: list[Any] = []
+
+
+def default_executor() -> Any:
+    """The process's own executor, for ``simulate.map(…)`` outside of any ``with Executor(…)``."""
+    from bursty.engine.executor import Executor
+
+    if not _ambient:
+        _ambient.append(Executor())
+    return _ambient[0]

@@ -26,7 +26,6 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-import bursty
 from bursty.errors import EnvError
 from bursty.packaging import files as env_files
 from bursty.packaging.interpreters import find_python, minor_version, run_uv
@@ -125,7 +124,7 @@ class UvBuilder:
 def worker_path(cache_dir: str | os.PathLike[str]) -> str:
     """A folder with a link to the installed bursty and nothing else: on a worker's import path it shows bursty, and
     none of the packages that lie beside bursty here."""
-    package = Path(bursty.__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     folder = _private(Path(os.path.abspath(cache_dir)) / "worker") / hashlib.sha256(bytes(package)).hexdigest()[:16]
     link = folder / "bursty"
     if not link.is_dir():
@@ -166,9 +165,11 @@ def _build(place: Path, plan: Plan, say: Callable[[str], None]) -> None:
     place.mkdir(mode=0o700)
     try:
         (place / "requirements.txt").write_text("\n".join((*plan.requirements.lines, *worker_requirements(), "")))
-        (place / "constraints.txt").write_text("\n".join((*plan.requirements.constraints, "")))
         _uv(plan, "venv", "--no-project", "--python", python, str(place / "venv"))
-        texts = ["-r", str(place / "requirements.txt"), "-c", str(place / "constraints.txt")]
+        texts = ["-r", str(place / "requirements.txt")]
+        if plan.requirements.constraints:
+            (place / "constraints.txt").write_text("\n".join((*plan.requirements.constraints, "")))
+            texts += ["-c", str(place / "constraints.txt")]
         _uv(plan, "pip", "install", "--python", str(_python(place)), *texts)
         (place / "files").mkdir()
         env_files.copy(plan.files, place / "files")
@@ -182,7 +183,8 @@ def _build(place: Path, plan: Plan, say: Callable[[str], None]) -> None:
 def _uv(plan: Plan, *arguments: str) -> None:
     done = run_uv(arguments)
     if done.returncode:
-        words = "\n".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-_LAST_LINES:])
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("Using ")]
+        words = "\n".join(lines[-_LAST_LINES:]) or f"uv ended with exit code {done.returncode} and no word"
         raise EnvError(f"can't build the Env ({_summary(plan)}) for Python {plan.python}:\n{words}", _advice(words))
 
 

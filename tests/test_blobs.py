@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from bursty.errors import BlobNotFound, DigestMismatch, StoreError
+from bursty.errors import BlobNotFound, ConfigError, DigestMismatch, StoreError
 from bursty.stores.blobs import FolderBlobs, MemoryBlobs
-from bursty.stores.parts import PartStore, prune
+from bursty.stores.parts import ClientParts, PartStore, prune
 from bursty.supervise.parts import part_key
 from bursty.values import Ref
 from conformance.blobstore import BlobStoreSuite
@@ -279,6 +279,14 @@ class TestParts:
     def test_a_digest_is_no_path(self, parts: PartStore, digest: str) -> None:
         with pytest.raises(StoreError, match="no SHA-256"):
             parts.get(Ref(digest, 5))
+
+
+def test_client_parts_speak_as_hosts_do(tmp_path: Path) -> None:
+    parts = ClientParts(tmp_path, 1000)
+    digest, size = parts.put_part(b"12345")
+    assert (parts.spill_bytes, size, bytes(parts.get_part(digest, size))) == (1000, 5, b"12345")
+    with pytest.raises(ConfigError, match="memory://"):
+        ClientParts("memory://", 1000)
 
 
 @pytest.mark.parametrize("size", [1000, LARGE])

@@ -6,12 +6,11 @@ Parts are content-addressed: ``spill/AB/ABCD…`` holds the bytes whose SHA-256 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from typing import NamedTuple
 
-from bursty.errors import BlobNotFound
+from bursty.errors import BlobNotFound, ConfigError
 from bursty.ports import BlobStore
 from bursty.stores.blobs import FolderBlobs
 from bursty.supervise.parts import PREFIX, FolderParts, damaged, missing, part_digest, part_key
@@ -45,6 +44,21 @@ class PartStore:
         """A writable buffer of the caller's own. ``DigestMismatch`` when the content is not what the name says,
         ``BlobNotFound`` when there is none."""
         return self._parts.get(ref.digest, ref.size)
+
+
+class ClientParts:
+    """A ``PartStore`` as the codec asks for it (``put_part`` and ``get_part`` of ``ports.Host``)."""
+
+    def __init__(self, where: str | os.PathLike[str] | BlobStore, spill_bytes: int) -> None:
+        self.spill_bytes = spill_bytes
+        self._parts = _parts(where)
+
+    def put_part(self, data: Buffer) -> tuple[str, int]:
+        ref = self._parts.put(data)
+        return ref.digest, ref.size
+
+    def get_part(self, digest: str, size: int) -> Buffer:
+        return self._parts.get(digest, size)
 
 
 def prune(store: BlobStore, older_than: float, *, now: float | None = None) -> Pruned:
@@ -84,6 +98,8 @@ class _BlobParts:
         return Ref(digest, size)
 
     def get(self, digest: str, size: int) -> Buffer:
+        import hashlib
+
         key = part_key(digest)
         data, done, hasher = bytearray(size), 0, hashlib.sha256()
         try:
@@ -105,6 +121,8 @@ class _BlobParts:
 def _parts(where: str | os.PathLike[str] | BlobStore) -> FolderParts | _BlobParts:
     if isinstance(where, FolderBlobs):
         return FolderParts(where.url)
+    if isinstance(where, str) and "://" in where:
+        raise ConfigError(f"parts can't be kept under the URL {where!r}", "Open the store first, or name a folder.")
     if isinstance(where, str | os.PathLike):
         return FolderParts(where)
     return _BlobParts(where)

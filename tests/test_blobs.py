@@ -286,7 +286,7 @@ def test_client_parts_speak_as_hosts_do(tmp_path: Path) -> None:
     digest, size = parts.put_part(b"12345")
     assert (parts.spill_bytes, size, bytes(parts.get_part(digest, size))) == (1000, 5, b"12345")
     with pytest.raises(ConfigError, match="memory://"):
-        ClientParts("memory://", 1000)
+        ClientParts("memory://", 1000).put_part(b"12345")
 
 
 @pytest.mark.parametrize("size", [1000, LARGE])

@@ -46,21 +46,6 @@ class PartStore:
         return self._parts.get(ref.digest, ref.size)
 
 
-class ClientParts:
-    """A ``PartStore`` as the codec asks for it (``put_part`` and ``get_part`` of ``ports.Host``)."""
-
-    def __init__(self, where: str | os.PathLike[str] | BlobStore, spill_bytes: int) -> None:
-        self.spill_bytes = spill_bytes
-        self._parts = _parts(where)
-
-    def put_part(self, data: Buffer) -> tuple[str, int]:
-        ref = self._parts.put(data)
-        return ref.digest, ref.size
-
-    def get_part(self, digest: str, size: int) -> Buffer:
-        return self._parts.get(digest, size)
-
-
 def prune(store: BlobStore, older_than: float, *, now: float | None = None) -> Pruned:
     """Remove spilled parts that nobody wrote or put again for ``older_than`` seconds, and what killed writers left."""
     now = time.time() if now is None else now

@@ -1,0 +1,104 @@
+"""What the benchmarks' commands have in common: options, and the way from a table to the terminal and to files."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import envs, report
+from harness.peers import Peer, Workload
+from harness.rounds import Table
+from harness.targets import Verdict
+
+REQUIREMENTS = Path(__file__).resolve().parents[1] / "peers"
+Facts = Mapping[str, Mapping[str, Any]]
+Draw = Callable[[report.Row, Sequence[report.Row]], str]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--short", action="store_true", help="less of everything: proves that it runs")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--output", type=Path, default=report.RESULTS, help="folder of the results")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 unless every target is met")
+
+
+def say(text: str) -> None:
+    print(report.clean(text), flush=True)
+
+
+def environment(peer: Peer) -> Path:
+    return envs.ensure(REQUIREMENTS / f"{peer.env}.txt")
+
+
+def install(peers: Sequence[Peer]) -> None:
+    """Now, so that no peer is measured beside an installation. What fails is said in the peer's rows."""
+    for name in dict.fromkeys(peer.env for peer in peers):
+        say(f"environment {name}")
+        try:
+            envs.ensure(REQUIREMENTS / f"{name}.txt")
+        except envs.EnvFailed as error:
+            say(f"  {error}")
+
+
+class Run:
+    """One run of one benchmark, from its first second to its report."""
+
+    def __init__(self, options: argparse.Namespace, name: str) -> None:
+        self.options = options
+        self.name = f"{name}-short" if options.short else name
+        self.facts = report.machine_facts()
+        self._begun = time.monotonic()
+
+    def finish(
+        self,
+        table: Table,
+        peers: Sequence[Peer],
+        workloads: Sequence[Workload],
+        verdicts: Sequence[Verdict],
+        started: Facts,
+        title: str,
+    ) -> int:
+        """Print, write, and give the exit code."""
+        self.facts["took"] = f"{time.monotonic() - self._begun:.0f} s"
+        named = [titled(peer, started) for peer in peers]
+        units = {workload.name: workload.unit for workload in workloads}
+        rows = [report.verdict_row(verdict, units[verdict.workload]) for verdict in verdicts]
+        said = sections(table, named, workloads, report.text_table, "")
+        say("\n" + "\n\n".join([*said, "targets\n\n" + report.text_table(report.VERDICT_HEADER, rows)]))
+        page = [
+            f"# {title}",
+            "\n".join(f"- {line}" for line in report.facts_lines(self.facts)),
+            "## Targets",
+            report.markdown_table(report.VERDICT_HEADER, rows),
+            *sections(table, named, workloads, report.markdown_table, "## "),
+        ]
+        data = {"facts": self.facts, "peers": started, "verdicts": [dataclasses.asdict(one) for one in verdicts]}
+        files = report.write(self.name, self.options.output, {**data, "workloads": cells(table)}, "\n\n".join(page))
+        say("\nwritten: " + ", ".join(str(file) for file in files))
+        return int(self.options.strict and any(verdict.status != "PASS" for verdict in verdicts))
+
+
+def titled(peer: Peer, started: Facts) -> Peer:
+    """With its version, and what it was set to."""
+    facts = started.get(peer.name, {})
+    version = str(facts.get("version", "")) if peer.env != "stdlib" else ""
+    others = [str(value) for key, value in facts.items() if key != "version"]
+    return dataclasses.replace(peer, title=" ".join([peer.title, *filter(None, [version, *others])]))
+
+
+def sections(table: Table, peers: Sequence[Peer], workloads: Sequence[Workload], draw: Draw, mark: str) -> list[str]:
+    return [
+        f"{mark}{one.title}\n\n{draw(report.HEADER, report.workload_rows(one, peers, table.get(one.name, {})))}"
+        for one in workloads
+    ]
+
+
+def cells(table: Table) -> dict[str, dict[str, Any]]:
+    return {
+        workload: {peer: {"median": cell.value, **dataclasses.asdict(cell)} for peer, cell in row.items()}
+        for workload, row in table.items()
+    }

@@ -1,0 +1,129 @@
+"""Tables for the terminal and for Markdown, and the files in results/."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.envs import ROOT
+from harness.peers import WORKERS, Peer, Workload
+from harness.rounds import Cell, Table
+from harness.targets import SUBJECT, Values, Verdict
+
+RESULTS = ROOT / "benchmarks" / "results"
+Row = tuple[str, ...]
+HEADER: Row = ("peer", "median", "least to most", "times bursty", "samples", "note")
+VERDICT_HEADER: Row = ("", "what", "bursty", "limit", "of the limit", "promise")
+
+
+def show(value: float, unit: str = "s") -> str:
+    """Three significant digits in the unit that a reader expects."""
+    if unit == "x":
+        return f"{value:.3f}×"
+    if unit == "MB":
+        return f"{value:.1f} MB"
+    for factor, name in ((1.0, "s"), (1e-3, "ms")):
+        if value >= factor:
+            return f"{_digits(value / factor)} {name}"
+    return f"{_digits(value / 1e-6)} µs"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def cell_row(peer: Peer, cell: Cell, unit: str, subject: float | None) -> Row:
+    if cell.value is None:
+        return (peer.title, "not run", "", "", "", clean(cell.reason or "no sample"))
+    spread = f"{show(min(cell.samples), unit)} – {show(max(cell.samples), unit)}"
+    ratio = f"{_digits(cell.value / subject)}" if subject else "?"
+    return (peer.title, show(cell.value, unit), spread, ratio, str(len(cell.samples)), cell.note)
+
+
+def workload_rows(workload: Workload, peers: Sequence[Peer], cells: Mapping[str, Cell]) -> list[Row]:
+    subject = cells[SUBJECT].value if SUBJECT in cells else None
+    return [cell_row(peer, cells[peer.name], workload.unit, subject) for peer in peers if peer.name in cells]
+
+
+def verdict_row(verdict: Verdict, unit: str) -> Row:
+    if verdict.value is None or verdict.limit is None:
+        return (verdict.status, verdict.workload, "?", "?", "?", f"{verdict.promise} ({clean(verdict.note)})")
+    share = f"{100 * verdict.value / verdict.limit:.0f}%"
+    promise = verdict.promise + (f" ({verdict.note})" if verdict.note else "")
+    return (verdict.status, verdict.workload, show(verdict.value, unit), show(verdict.limit, unit), share, promise)
+
+
+def text_table(header: Row, rows: Sequence[Row]) -> str:
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in [header, *rows]]
+    return "\n".join("  " + line.rstrip() for line in lines)
+
+
+def markdown_table(header: Row, rows: Sequence[Row]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
+
+
+def clean(text: str) -> str:
+    """Without this machine's folders."""
+    for folder, name in ((str(ROOT), "."), (str(Path.home()), "~")):
+        text = text.replace(folder, name)
+    return text
+
+
+def values_of(table: Table, aside: Sequence[str]) -> Values:
+    cells = {(workload, peer): cell for workload, row in table.items() for peer, cell in row.items()}
+    medians = {key: cell.value for key, cell in cells.items() if cell.value is not None}
+    missing = {key: cell.reason or "no sample" for key, cell in cells.items() if cell.value is None}
+    return Values(medians, missing, aside)
+
+
+def machine_facts() -> dict[str, Any]:
+    return {
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "processor": _processor(),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "workers": WORKERS,
+        "load": round(os.getloadavg()[0], 2),
+        "commit": _commit(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _commit() -> str:
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+    try:
+        changed = " and changes" if git("status", "--porcelain", "--", "src") else ""
+        return git("rev-parse", "--short", "HEAD") + changed
+    except OSError:
+        return ""
+
+
+def facts_lines(facts: Mapping[str, Any]) -> list[str]:
+    return [f"{key}: {value}" for key, value in facts.items() if value not in ("", None)]
+
+
+def write(name: str, folder: Path, data: Mapping[str, Any], markdown: str) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{name}.json", folder / f"{name}.md"]
+    files[0].write_text(clean(json.dumps(data, indent=1, ensure_ascii=False)) + "\n")
+    files[1].write_text(clean(markdown).rstrip() + "\n")
+    return files

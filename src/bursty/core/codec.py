@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
 
 from bursty.values import Buffer, Call, Frame, Invocation, Layout, Outcome, Part, Payload, Ref, Status
 
@@ -69,14 +70,25 @@ def decode(data: Buffer) -> Frame:
     view = memoryview(data)
     try:
         meta = json.loads(bytes(view[position : position + meta_size]))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FrameError(f"a frame's meta is no JSON: {error}") from None
+    if not isinstance(meta, dict):
+        raise FrameError(f"a frame's meta is no object but {meta!r:.100}")
     position += meta_size
     found: list[Buffer] = []
     for size in sizes:
         found.append(view[position : position + size])
         position += size
-    return Frame(meta, found)
+    return Frame(cast("dict[str, Any]", meta), found)
+
+
+@contextmanager
+def _shaped(what: str) -> Generator[None, None, None]:
+    """What lacks a field, or has one of another shape, is no such frame."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise FrameError(f"this frame is no {what}: {type(error).__name__}: {error}") from error
 
 
 # Payloads: inline parts go to the frame's parts, the others are described in its meta.
@@ -138,6 +150,7 @@ def pack_invocation(invocation: Invocation) -> Frame:
     return Frame(meta, parts)
 
 
+@_shaped("invocation")
 def unpack_invocation(frame: Frame) -> Invocation:
     """The inverse of ``pack_invocation``."""
     meta = frame.meta
@@ -170,6 +183,7 @@ def pack_outcome(outcome: Outcome) -> Frame:
     )
 
 
+@_shaped("outcome")
 def unpack_outcome(frame: Frame) -> Outcome:
     """The inverse of ``pack_outcome``."""
     meta = frame.meta

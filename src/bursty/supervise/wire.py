@@ -6,7 +6,7 @@ import socket
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-from bursty.core.codec import decode, frame_size, head
+from bursty.core.codec import FrameError, decode, frame_size, head
 from bursty.values import Buffer, Frame
 
 CHUNK = 256 << 10
@@ -46,7 +46,7 @@ class FrameReader:
         position, view = 0, memoryview(data)
         while (size := frame_size(view[position:])) is not None:
             if position + size > len(data):
-                self._large = bytearray(size)
+                self._large = _memory(size)
                 self._filled = len(data) - position
                 self._large[: self._filled] = view[position:]
                 self._rest = b""
@@ -55,6 +55,13 @@ class FrameReader:
             position += size
         self._rest = data[position:]
         return frames
+
+
+def _memory(size: int) -> bytearray:
+    try:
+        return bytearray(size)
+    except (MemoryError, OverflowError) as error:
+        raise FrameError(f"a frame says that it has {size} bytes, which this machine can't hold") from error
 
 
 def buffers_of(frame: Frame) -> list[Buffer]:

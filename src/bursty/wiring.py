@@ -57,13 +57,16 @@ def open_session(backend: str | None = None, *, output: Any = "show") -> Session
         return NestedSession(host)
     from bursty.engine.session import Session
     from bursty.packaging.resolve import UvBuilder
+    from bursty.stores.home import open_home
     from bursty.stores.parts import ClientParts
 
     settings = load_settings()
     builder = UvBuilder(settings.cache_folder)
     chosen = open_backend(backend or settings.backend, blobs=settings.blobs_url, builder=builder)
     parts = ClientParts(settings.blobs_url, chosen.traits.spill_bytes)
-    return Session(chosen, parts, settings.home, builder=builder, output=output)
+    return Session(
+        chosen, parts, lambda: open_home(settings.home, settings.cache_folder), builder=builder, output=output
+    )
 
 
 _ambient: list[Any] = []

@@ -86,6 +86,7 @@ class LocalBackend:
             "spill_bytes": self.traits.spill_bytes,
             "depth": spec.depth,
             "memory": spec.memory,
+            "workers": self.traits.workers,
         }
         return Supervisor(number, nursery, config, group)
 

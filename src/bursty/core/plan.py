@@ -170,6 +170,10 @@ class Plan:
         if group.count:
             self.queue.append(Span(group.number, 0, group.count))
 
+    def know(self, number: int, low: int, high: int) -> None:
+        """These calls of a group need not be made: their outcomes are known."""
+        self._settle_range(self.groups[number], low, high)
+
     def extend(self, number: int, count: int) -> None:
         """Queue ``count`` more calls of a group."""
         group = self.groups[number]

@@ -84,7 +84,7 @@ def run(out_dir: Path, paths: int, say: Callable[[str], None]) -> Forecast:
     calls += [(seed, year - 1, 12) for year in TESTED for seed in range(counts[year])]
     began = time.perf_counter()
     with Executor() as executor:
-        futures = list(executor.starmap(simulate, calls, progress=True))
+        futures = list(executor.starmap(simulate, calls))
     seconds = time.perf_counter() - began
     say(f"{len(calls):,} futures in {seconds:.1f} s.")
 

@@ -120,11 +120,14 @@ def draw(rng: np.random.Generator, shocks: Array, count: int) -> Array:
 
 
 def remember(before: Array, memory: Array, shocks: Array) -> Array:
-    """The residuals that follow ``before`` under these shocks."""
-    series, weights = before.tolist(), memory[::-1].tolist()
+    """The residuals that follow ``before`` under these shocks, each remembering three."""
+    near, middle, far = memory.tolist()
+    third, second, first = before.tolist()
+    after: list[float] = []
     for shock in shocks.tolist():
-        series.append(shock + sum(w * r for w, r in zip(weights, series[-MEMORY:], strict=True)))
-    return np.array(series[len(before) :])
+        first, second, third = shock + near * first + middle * second + far * third, first, second
+        after.append(first)
+    return np.array(after)
 
 
 def path(seed: int, last_year: int = LAST_YEAR, months: int = 24) -> Array:

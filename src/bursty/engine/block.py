@@ -110,6 +110,7 @@ _numbers = itertools.count(1)
 class Block:
     """``arguments``: plain values (ITEMS), tuples of them (TUPLES) or encoded calls (EACH); freed as calls settle.
 
+    ``keep(low, results)``: puts results away before anybody sees them, and gives them or errors in their place.
     ``on_settled(low, high)``: told, on the driver's thread and without its lock, when calls have their results.
     """
 
@@ -126,12 +127,29 @@ class Block:
     settled: int = 0
     errors: int = 0
     on_settled: Callable[[int, int], None] | None = None
+    keep: Callable[[int, Sequence[Result]], Sequence[Result]] | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
     waiting: int = -1
     abandoned: bool = False
 
     def __post_init__(self) -> None:
         self.results = [None] * len(self.arguments)
+
+    def know(self, index: int, result: Result) -> None:
+        """The call's result is known before it is made."""
+        self.results[index] = result
+        self.settled += 1
+
+    def known_ranges(self) -> list[tuple[int, int]]:
+        """Runs of calls that have results."""
+        ranges: list[tuple[int, int]] = []
+        if self.settled:
+            for index, result in enumerate(self.results):
+                if result is not None and ranges and ranges[-1][1] == index:
+                    ranges[-1] = (ranges[-1][0], index + 1)
+                elif result is not None:
+                    ranges.append((index, index + 1))
+        return ranges
 
     def __len__(self) -> int:
         return len(self.results)
@@ -159,6 +177,8 @@ class Block:
 
     def settle(self, low: int, results: Sequence[Result]) -> None:
         """Keep results and let go of the arguments."""
+        if self.keep is not None:
+            results = self.keep(low, results)
         high = low + len(results)
         self.results[low:high] = results
         if self.layout is Layout.EACH:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from typing import Protocol
 
@@ -25,7 +25,7 @@ class Listener(Protocol):
 
     def wrote(self, label: str, event: Output) -> None: ...
 
-    def asked(self, event: Asked, spec: WorkerSpec) -> None: ...
+    def asked(self, event: Asked) -> None: ...
 
     def worker_gone(self, worker: int) -> None: ...
 
@@ -42,12 +42,12 @@ class Engine:
         self._lock = threading.RLock()
         self._pools: dict[WorkerSpec, Pool] = {}
         self._owners: dict[int, Pool] = {}
+        self._parents: dict[int, int] = {}
         self._thread: threading.Thread | None = None
         self._closing = False
         self._broken: BaseException | None = None
         self._drained = threading.Condition(self._lock)
         self.watched = False
-        self.history: Callable[[Block], None] | None = None
 
     # Calls
 
@@ -62,11 +62,13 @@ class Engine:
             pool.add(block)
             self._staff(pool)
             pool.dispatch(time.monotonic())
+            pending = self._announcements()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._drive, name="bursty-driver", daemon=True)
                 self._thread.start()
             elif self._needs_tick(pool):
                 self.backend.wake()
+        _announce(pending)
 
     def _pool(self, spec: WorkerSpec) -> Pool:
         pool = self._pools.get(spec)
@@ -136,7 +138,7 @@ class Engine:
     def _room(self, pool: Pool) -> int:
         """How many more workers this pool may have. Each depth of nested calls has a budget of its own, so that calls
         that wait for calls never wait for each other's workers."""
-        budget = self.backend.traits.workers
+        budget = self._budget(pool.spec.depth)
         others = 0
         for other in self._pools.values():
             if other is pool or other.spec.depth != pool.spec.depth:
@@ -150,6 +152,26 @@ class Engine:
             others += sum(1 for worker in other.plan.workers.values() if not worker.doomed)
         own = sum(1 for worker in pool.plan.workers.values() if not worker.doomed)
         return max(0, max(1, budget - others) - own)
+
+    def _budget(self, depth: int) -> int:
+        """Workers that calls at this depth may have: what calls around them, that are not just waiting, leave free."""
+        busy = 0
+        for pool in self._pools.values():
+            if pool.spec.depth < depth:
+                busy += sum(1 for n, worker in pool.plan.workers.items() if worker.flights and n not in self._parents)
+        return max(1, self.backend.traits.workers - busy)
+
+    def parent_began(self, worker: int) -> None:
+        """A call on this worker made calls of its own, and most likely waits for them."""
+        with self._lock:
+            self._parents[worker] = self._parents.get(worker, 0) + 1
+
+    def parent_ended(self, worker: int) -> None:
+        """They all have their outcomes."""
+        with self._lock:
+            self._parents[worker] = self._parents.get(worker, 0) - 1
+            if self._parents[worker] <= 0:
+                del self._parents[worker]
 
     # The thread
 
@@ -194,6 +216,7 @@ class Engine:
                 pool.ended(event, now)
             case Lost():
                 del self._owners[event.worker]
+                self._parents.pop(event.worker, None)
                 pool.lost(event, now)
                 return False
             case _:
@@ -228,9 +251,7 @@ class Engine:
             if isinstance(event, Output):
                 self._listener.wrote(self._label(event), event)
             elif isinstance(event, Asked):
-                pool = self._owners.get(event.worker)
-                if pool is not None:
-                    self._listener.asked(event, pool.spec)
+                self._listener.asked(event)
             elif isinstance(event, Lost):
                 self._listener.worker_gone(event.worker)
 

@@ -141,7 +141,7 @@ class Executor(concurrent.futures.Executor):
         items = list(iterable)
         block = block_of_items(code, items, options, self._session.parts)
         if resume is not None:
-            return self._session.resumed(resume, fn, items, block).futures(self._futures_of)
+            self._session.resume_log(resume, fn).prepare(block, items)
         return self._futures_of(block)
 
     def map_reduce(
@@ -315,19 +315,17 @@ class Executor(concurrent.futures.Executor):
         total = len(inputs) if isinstance(inputs, Sized) else None
         shown = self._progress if progress is None else progress
         bar = Progress(label_of(fn), total, shown)
-        submitter: Any = self
-        if resume is not None:
-            submitter = self._session.resumable(resume, fn, self)
+        log = None if resume is None else self._session.resume_log(resume, fn)
 
         def make(items: list[Any], first: int) -> Block:
             block = encode(code, items, options, self._session.parts, first)
-            if resume is not None:
-                submitter.prepare(block, items)
+            if log is not None:
+                log.prepare(block, items)
             return block
 
         self._session.follow(bar)
         run = MapRun(
-            submitter,
+            self,
             make,
             inputs,
             buffersize=buffersize,

@@ -31,8 +31,12 @@ class Pool:
     # Blocks and workers
 
     def add(self, block: Block) -> None:
+        """Queue a block's calls; those that have results already (a resumed map) are announced."""
         self.blocks[block.number] = block
         self.plan.add(_group_of(block))
+        for low, high in block.known_ranges():
+            self.plan.know(block.number, low, high)
+            self._settled(block, low, high, 0)
 
     def open_worker(self, now: float) -> int:
         number = self._backend.open(self.spec)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 from bursty.engine.block import Block
@@ -12,9 +13,10 @@ from bursty.engine.driver import Engine
 from bursty.engine.history import History
 from bursty.engine.output import OutputMode, Printer
 from bursty.engine.progress import Progress
+from bursty.engine.resume import ResumeLog
 from bursty.ports import Backend, Builder
 from bursty.runtime.pickling import Parts
-from bursty.values import Asked, Env, Output, WorkerSpec
+from bursty.values import Asked, Env, Output
 
 
 class CallEngine(Protocol):
@@ -36,14 +38,14 @@ class CallEngine(Protocol):
 class Session:
     """A client's session; ``depth`` 0 is the client itself.
 
-    ``folder``: where results of ``resume=`` lie.
+    ``open_home``: gives the folder where results of ``resume=`` lie, checked or made when first needed.
     """
 
     def __init__(
         self,
         backend: Backend,
         parts: Parts,
-        folder: str,
+        open_home: Callable[[], Path],
         *,
         builder: Builder | None = None,
         output: OutputMode = "show",
@@ -53,12 +55,13 @@ class Session:
         self.parts = parts
         self.depth = 0
         self.preloads = preloads
-        self.folder = folder
+        self._open_home = open_home
         self.workers = backend.traits.workers
         self.history = History()
         self._printer = Printer(output)
         self._bars: list[Progress] = []
         self._nested: Any = None
+        self._logs: dict[str, ResumeLog] = {}
         self._engine = Engine(backend, parts, self)
         self.engine: CallEngine = self._engine
 
@@ -67,12 +70,12 @@ class Session:
     def wrote(self, label: str, event: Output) -> None:
         self._printer.take(label, event)
 
-    def asked(self, event: Asked, spec: WorkerSpec) -> None:
+    def asked(self, event: Asked) -> None:
         if self._nested is None:
             from bursty.engine.nested import NestedCalls
 
-            self._nested = NestedCalls(self._engine)
-        self._nested.take(event, spec)
+            self._nested = NestedCalls(self._engine, self.build)
+        self._nested.take(event)
 
     def worker_gone(self, worker: int) -> None:
         self._printer.flush(worker)
@@ -96,15 +99,13 @@ class Session:
         if self._builder is not None:
             self._builder.build(env, say=_say)
 
-    def resumable(self, name: str, fn: Callable[..., Any], submitter: Any) -> Any:
-        from bursty.engine.resume import ResumedMap
-
-        return ResumedMap(self.folder, name, fn, submitter)
-
-    def resumed(self, name: str, fn: Callable[..., Any], items: list[Any], block: Block) -> Any:
-        from bursty.engine.resume import ResumedBlock
-
-        return ResumedBlock(self.folder, name, fn, items, block)
+    def resume_log(self, name: str, fn: Callable[..., Any]) -> ResumeLog:
+        """The log of the map of this name; one for all uses of this session."""
+        log = self._logs.get(name)
+        if log is None:
+            log = self._logs[name] = ResumeLog(self._open_home(), name, self.parts)
+        log.check(fn)
+        return log
 
     def cancel_pending(self) -> None:
         self._engine.cancel_waiting()
@@ -112,6 +113,9 @@ class Session:
     def close(self) -> None:
         self.engine.close()
         self._printer.flush()
+        for log in self._logs.values():
+            log.close()
+        self._logs.clear()
 
     def close_when_done(self) -> None:
         """Close in the background, once every call has its outcome."""

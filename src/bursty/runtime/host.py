@@ -13,6 +13,7 @@ class WorkerHost(Protocol):
 
     spill_bytes: int
     depth: int
+    workers: int
 
     def put_part(self, data: Buffer) -> tuple[str, int]: ...
 

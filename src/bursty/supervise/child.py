@@ -22,11 +22,12 @@ from bursty.values import Buffer, Frame
 class LocalHost:
     """``ports.Host`` for a worker on the client's machine: parts by the shared folder, questions by the pipe."""
 
-    def __init__(self, link: ChildLink, blobs: str, spill_bytes: int, depth: int) -> None:
+    def __init__(self, link: ChildLink, config: dict[str, Any]) -> None:
         self.link = link
-        self.blobs = blobs
-        self.spill_bytes = spill_bytes
-        self.depth = depth
+        self.blobs: str = config["blobs"]
+        self.spill_bytes: int = config["spill_bytes"]
+        self.depth: int = config["depth"]
+        self.workers: int = config["workers"]
         self._parts: Any = None
 
     def _store(self) -> Any:
@@ -62,7 +63,7 @@ def run_worker(sock_fd: int, memory_fd: int, out_fd: int, err_fd: int, config: d
         os.register_at_fork(after_in_child=journal.detach)
         os.register_at_fork(after_in_child=link.detach)
         link.capture(lambda: journal.current)
-        host = LocalHost(link, config["blobs"], config["spill_bytes"], config["depth"])
+        host = LocalHost(link, config)
         set_host(host)
         os.environ["BURSTY_WORKER"] = str(config["id"])
         _serve(link, journal, host)

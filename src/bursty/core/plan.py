@@ -87,7 +87,9 @@ class Flight:
 
 @dataclass(slots=True)
 class Worker:
-    """What the planner knows of a worker. ``stop``: the call number that it was told to stop at, since ``stopped_at``."""
+    """What the planner knows of a worker. ``stop``: the call number that it was told to stop at, since ``stopped_at``.
+    ``doomed``: nothing more is given to it; ``victim``: the call for whose sake it is being killed.
+    """
 
     number: int
     next_seq: int = 0
@@ -95,6 +97,7 @@ class Worker:
     stop: int | None = None
     stopped_at: float = 0.0
     doomed: bool = False
+    victim: int | None = None
     ran: bool = False
     idle_since: float = 0.0
 
@@ -379,16 +382,19 @@ class Plan:
         found = self.workers.pop(worker, None)
         if found is None:
             return []
-        if loss.kind not in ("closed", "cancelled") and running is None and not found.ran:
+        unmarked = running is None and (self.traits.names_culprit or loss.kind == "start")
+        if unmarked and found.victim is None and loss.kind not in ("closed", "cancelled") and not found.ran:
             self._barren += 1
             if self._barren >= BARREN_LIMIT:
                 return self._fail_everything(found)
         fails: list[Fail] = []
+        late = found.victim is not None and running != found.victim
         for flight in reversed(found.flights):
-            fails.extend(self._lose_flight(flight, loss, running, now))
+            fails.extend(self._lose_flight(flight, loss, running, now, late=late))
         return fails
 
-    def _lose_flight(self, flight: Flight, loss: Loss, running: int | None, now: float) -> list[Fail]:
+    def _lose_flight(self, flight: Flight, loss: Loss, running: int | None, now: float, *, late: bool) -> list[Fail]:
+        """``late``: the kill was meant for a call that had ended by then, so the one that ran is not to blame."""
         position = flight.position
         group = self.groups.get(flight.span.group)
         if group is None or position >= flight.high:
@@ -396,7 +402,8 @@ class Plan:
         if running is None and not self.traits.names_culprit and loss.kind != "closed":
             return self._halve(group, flight, position, now)
         culprit = None if running is None else flight.index(running)
-        if culprit is None or not position <= culprit < flight.high:
+        innocent = late and group.idempotent is not False
+        if culprit is None or innocent or not position <= culprit < flight.high:
             self._requeue(flight, position)
             return []
         self._requeue(flight, culprit + 1)
@@ -457,10 +464,18 @@ class Plan:
         return []
 
     def _cancel_in_flight(self, worker: Worker, flight: Flight, index: int, now: float) -> list[Action]:
+        seq = flight.seq + index - flight.span.low
         if index == flight.position and worker.flights[0] is flight and self.traits.can_kill:
-            worker.doomed = True
-            return [Kill(worker.number, "cancelled")]
-        return self._stop(worker, flight.seq + index - flight.span.low, now)
+            return self._doom(worker, seq, "cancelled")
+        return self._stop(worker, seq, now)
+
+    @staticmethod
+    def _doom(worker: Worker, seq: int, kind: str, limit: float | None = None) -> list[Action]:
+        """Kill a worker for the sake of a call. Should that end first, the worker must not begin another."""
+        worker.doomed = True
+        worker.victim = seq
+        stop = seq + 1 if worker.stop is None else min(worker.stop, seq + 1)
+        return [Revoke(worker.number, stop), Kill(worker.number, kind, limit)]
 
     def forget(self, number: int) -> None:
         """Drop a group; all its calls are settled."""
@@ -469,17 +484,18 @@ class Plan:
     # As time goes by
 
     def tick(self, now: float, mark: Callable[[int], Mark]) -> list[Action]:
-        """Kill calls over their time, take calls back for idle workers, double stragglers."""
+        """Queue retries that are due, kill calls over their time, take calls back for idle workers, double stragglers."""
         actions: list[Action] = []
+        self._wake_delayed(now)
         for worker in self.workers.values():
             if not worker.flights or worker.doomed:
                 continue
+            seen = mark(worker.number)
             if worker.stop is not None:
-                self._finish_steal(worker, now, mark(worker.number))
-            limit = self._over_time(worker, now, mark(worker.number))
-            if limit is not None:
-                worker.doomed = True
-                actions.append(Kill(worker.number, "timeout", limit))
+                self._finish_steal(worker, now, seen)
+            limit = self._over_time(worker, now, seen)
+            if seen.seq is not None and limit is not None:
+                actions.extend(self._doom(worker, seen.seq, "timeout", limit))
         idle = sum(1 for worker in self.workers.values() if not worker.flights and not worker.doomed)
         if idle and not self.queue:
             actions.extend(self._steal(now, mark) or self._double(now, mark))
@@ -552,8 +568,7 @@ class Plan:
         for worker in self.workers.values():
             first = worker.flights[0] if worker.flights else None
             if worker.number != winner and first and first.span.group == group and first.position == index:
-                worker.doomed = True
-                return [Kill(worker.number, "cancelled")]
+                return self._doom(worker, first.seq + index - first.span.low, "cancelled")
         return []
 
     def wait(self, now: float) -> float | None:

@@ -48,7 +48,7 @@ def throughput(cell: Cell, calls: int) -> str:
 
 
 def judge(cell: Cell) -> Verdict:
-    if cell.value is None:
+    if not cell.samples or cell.reason:
         return Verdict("memory", PROMISE, "UNKNOWN", note="bursty did not run")
     worst = max(cell.samples)
     return Verdict("memory", PROMISE, "PASS" if worst < LIMIT_MB else "MISS", worst, LIMIT_MB)

@@ -183,10 +183,15 @@ def test_a_failure_is_a_reason_and_the_rest_is_measured(session, tmp_path: Path,
     assert len(table["map"]["good"].samples) == 2
 
 
-def test_a_failure_in_a_later_round_leaves_no_value(session, tmp_path: Path) -> None:
-    table = session.measure([fake(tmp_path, "bad", {"map": [1.0, "die"]})], [MAP], 2)
-    assert table["map"]["bad"].value is None
-    assert table["map"]["bad"].reason
+def test_a_peer_that_fails_later_keeps_its_value_and_bursty_does_not(session, tmp_path: Path) -> None:
+    both = [fake(tmp_path, name, {"map": [1.0, "die"]}) for name in ("bad", "bursty")]
+    table = session.measure(both, [MAP], 2)
+    values = report.values_of(table, [])
+    assert values.of("map", "bad") == 1.0
+    with pytest.raises(targets.Unmeasured, match="bursty did not run"):
+        values.of("map", "bursty")
+    rows = report.workload_rows(MAP, both, table["map"])
+    assert all("then failed: its driver ended with code 3" in row[-1] for row in rows)
 
 
 def test_who_does_not_start_has_the_reason_in_all_its_rows(session, tmp_path: Path) -> None:

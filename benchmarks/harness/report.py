@@ -42,8 +42,9 @@ def cell_row(peer: Peer, cell: Cell, unit: str, subject: float | None) -> Row:
     if cell.value is None:
         return (peer.title, "not run", "", "", "", clean(cell.reason or "no sample"))
     spread = f"{show(min(cell.samples), unit)} – {show(max(cell.samples), unit)}"
+    note = "; ".join(filter(None, [cell.note, clean(f"then failed: {cell.reason}") if cell.reason else ""]))
     ratio = f"{_digits(cell.value / subject)}" if subject else "?"
-    return (peer.title, show(cell.value, unit), spread, ratio, str(len(cell.samples)), cell.note)
+    return (peer.title, show(cell.value, unit), spread, ratio, str(len(cell.samples)), note)
 
 
 def workload_rows(workload: Workload, peers: Sequence[Peer], cells: Mapping[str, Cell]) -> list[Row]:
@@ -77,10 +78,15 @@ def clean(text: str) -> str:
     return text
 
 
+def counts(peer: str, cell: Cell) -> bool:
+    """A peer that failed in a later round keeps the value of those before; bursty does not."""
+    return not (peer == SUBJECT and cell.reason)
+
+
 def values_of(table: Table, aside: Sequence[str]) -> Values:
     cells = {(workload, peer): cell for workload, row in table.items() for peer, cell in row.items()}
-    medians = {key: cell.value for key, cell in cells.items() if cell.value is not None}
-    missing = {key: cell.reason or "no sample" for key, cell in cells.items() if cell.value is None}
+    medians = {key: cell.value for key, cell in cells.items() if counts(key[1], cell) and cell.value is not None}
+    missing = {key: cell.reason or "no sample" for key, cell in cells.items() if key not in medians}
     return Values(medians, missing, aside)
 
 

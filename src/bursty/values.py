@@ -217,7 +217,7 @@ class Batch:
     """
 
     worker: int
-    seqs: list[int]
+    seqs: Sequence[int]
     started: list[float]
     wall: list[float]
     cpu: list[float]

@@ -36,10 +36,17 @@ class LocalBackend:
     """``ports.Backend`` on this machine.
 
     ``workers``: how many run at once. ``blobs``: folder of spilled parts. ``builder``: makes Envs ready.
+    ``groups``: makes the cgroups that hold memory limits.
     """
 
     def __init__(
-        self, workers: int | None = None, *, blobs: str, builder: Builder | None = None, spill_bytes: int = 4 << 20
+        self,
+        workers: int | None = None,
+        *,
+        blobs: str,
+        builder: Builder | None = None,
+        spill_bytes: int = 4 << 20,
+        groups: MemoryGroups | None = None,
     ) -> None:
         count = workers or usable_cores()
         self.traits = BackendTraits(workers=count, spill_bytes=spill_bytes)
@@ -56,7 +63,7 @@ class LocalBackend:
         self._congested: set[int] = set()
         self._events: list[Event] = []
         self._numbers = 0
-        self._groups = MemoryGroups(f"bursty-{os.getpid()}-{id(self):x}")
+        self._groups = groups or MemoryGroups(f"bursty-{os.getpid()}-{id(self):x}")
         self._memory_at = 0.0
         self._closed = False
 

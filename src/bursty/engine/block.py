@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +63,7 @@ def open_result(result: Result) -> Any:
     """The value, or raise."""
     if isinstance(result, Sealed | Failed):
         return result.open()
-    return loads(Payload((result,)))
+    return pickle.loads(result)
 
 
 def is_error(result: Result) -> bool:
@@ -111,6 +112,7 @@ class Block:
     """``arguments``: plain values (ITEMS), tuples of them (TUPLES) or encoded calls (EACH); freed as calls settle.
 
     ``keep(low, results)``: puts results away before anybody sees them, and gives them or errors in their place.
+    ``failed``: the calls without a value; their results are let go of when they are read.
     ``on_settled(low, high)``: told, on the driver's thread and without its lock, when calls have their results.
     """
 
@@ -126,6 +128,7 @@ class Block:
     runs: list[Run] = field(default_factory=list[Run])
     settled: int = 0
     errors: int = 0
+    failed: set[int] = field(default_factory=set[int])
     on_settled: Callable[[int, int], None] | None = None
     keep: Callable[[int, Sequence[Result]], Sequence[Result]] | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -181,6 +184,8 @@ class Block:
             results = self.keep(low, results)
         high = low + len(results)
         self.results[low:high] = results
+        if len(results) == 1 and is_error(results[0]):  # errors come one by one
+            self.failed.add(low)
         if self.layout is Layout.EACH:
             self.arguments[low:high] = [None] * len(results)
         self.settled += len(results)

@@ -44,7 +44,8 @@ def block_of_calls(code: Code, calls: list[Call], options: Options, first: int =
 
 def _atom_weight(values: Iterable[Any]) -> int:
     """Bytes of the longest text or bytes among plain values."""
-    return max((len(value) for value in values if isinstance(value, str | bytes)), default=0)
+    sized = [len(value) for value in values if type(value) is str or type(value) is bytes]
+    return max(sized, default=0)
 
 
 def encode_call(code: Code, args: tuple[Any, ...], kwargs: dict[str, Any], parts: Parts, index: int | None) -> Call:

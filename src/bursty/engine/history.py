@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bursty.engine.block import Block, is_error
+from bursty.engine.block import Block
 from bursty.values import CallStats
 
 MAX_CALLS = 50_000
@@ -48,6 +48,5 @@ class History:
 def _records(block: Block) -> Iterator[CallRecord]:
     for run in list(block.runs):
         for index in range(run.low, run.high):
-            result = block.results[index]
-            failed = result is not None and is_error(result)
+            failed = index in block.failed
             yield CallRecord(block.code.label, block.first + index, run.stats(index, block.submitted), failed)

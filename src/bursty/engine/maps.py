@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
@@ -15,6 +16,7 @@ SLAB_SECONDS = 0.02
 FIRST_SLAB = 64
 MAX_SLAB = 8192
 WINDOW_SLABS = 4
+_PLAIN = {bytes}
 
 
 class Submitter(Protocol):
@@ -113,15 +115,18 @@ class MapRun:
                     self._delivered += len(taken)
                     if self._inputs is not None:
                         self._pull()
-                    taken.reverse()
-                    while taken:
-                        yield self._open(taken.pop())
+                    if set(map(type, taken)) == _PLAIN:
+                        yield from map(pickle.loads, taken)
+                    else:
+                        taken.reverse()
+                        while taken:
+                            yield self._open(taken.pop())
                 self._blocks.popleft()
         finally:
             self.close()
 
     def _open(self, result: Any) -> Any:
-        if type(result) is bytes or not (self._return_exceptions and is_error(result)):
+        if not (self._return_exceptions and is_error(result)):
             return open_result(result)
         try:
             return open_result(result)

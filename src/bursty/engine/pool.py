@@ -208,7 +208,7 @@ def _group_of(block: Block) -> Group:
     )
 
 
-def _run_end(seqs: list[int], low: int) -> int:
+def _run_end(seqs: Sequence[int], low: int) -> int:
     """Where the consecutive numbers that begin at ``low`` end; mostly all of them are."""
     if seqs[-1] - seqs[low] == len(seqs) - 1 - low:
         return len(seqs)

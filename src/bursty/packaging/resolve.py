@@ -104,7 +104,7 @@ class UvBuilder:
                 "See that the disk has room (bursty prune) and that your user may write there.",
             ) from error
         folder = str(place / "files") if env.files else None
-        return BuiltEnv(python=str(_python(place)), folder=folder, digest=plan.digest)
+        return BuiltEnv(python=str(_python(place)), folder=folder, digest=plan.digest, path=(self.worker_path(),))
 
     def worker_path(self) -> str:
         """See ``worker_path``."""

@@ -62,7 +62,7 @@ def run_worker(sock_fd: int, memory_fd: int, out_fd: int, err_fd: int, config: d
         os.close(memory_fd)
         os.register_at_fork(after_in_child=journal.detach)
         os.register_at_fork(after_in_child=link.detach)
-        link.capture(lambda: journal.current)
+        link.capture(journal.current)
         host = LocalHost(link, config)
         set_host(host)
         os.environ["BURSTY_WORKER"] = str(config["id"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import socket
@@ -125,6 +126,8 @@ class Nursery:
         """Let go of the lifeline: the warden kills all that is left, and ends; wait for that."""
         if self._lifeline < 0:
             return
+        with contextlib.suppress(OSError):
+            os.write(self._lifeline, b"end")  # forks of this process may still hold the pipe, so closing says nothing
         os.close(self._lifeline)
         self._lifeline = -1
         self.control.close()

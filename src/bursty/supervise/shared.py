@@ -12,27 +12,34 @@ marked by then will not be started by this worker, and may be given to another o
 from __future__ import annotations
 
 import mmap
+import operator
 import os
 import sys
 import tempfile
 import time
+from array import array
 
 from bursty.core import codec
-from bursty.runtime.execute import NO_LIMIT, peak_memory
+from bursty.runtime.execute import (
+    COUNT,
+    CURRENT,
+    FIRST,
+    FLUSH_SECONDS,
+    IDLE,
+    LIMIT,
+    NO_LIMIT,
+    RECORDS,
+    SHORT_CALL,
+    STARTED,
+    peak_memory,
+)
 from bursty.supervise.link import ChildLink
 from bursty.values import Batch, Buffer, Frame, Mark, Outcome
 
-RECORDS = 8192
-DATA = 704 << 10
 WORDS = 16
-COLUMN = RECORDS * 8
-SIZE = WORDS * 8 + 5 * COLUMN + DATA
-
-CURRENT, LIMIT, COUNT = 0, 1, 2
-STARTED, OFFSET = 8, 9
-IDLE = -1
-FLUSH_SECONDS = 0.02
-
+OFFSET = 9
+HEAD = WORDS * 8 + RECORDS * 8
+SIZE = 1 << 20
 
 def create_memory() -> int:
     """A descriptor of fresh shared memory of ``SIZE`` bytes, without a name in any folder."""
@@ -55,14 +62,16 @@ class SharedMemory:
     def _lay_out(self, view: memoryview) -> None:
         self.words = view[: WORDS * 8].cast("q")
         self.floats = view[: WORDS * 8].cast("d")
-        columns = [view[WORDS * 8 + i * COLUMN : WORDS * 8 + (i + 1) * COLUMN] for i in range(5)]
-        self.seqs, self.sizes = columns[0].cast("q"), columns[1].cast("q")
-        self.started, self.wall, self.cpu = (column.cast("d") for column in columns[2:])
-        self.data = view[WORDS * 8 + 5 * COLUMN :]
+        self.sizes = view[WORDS * 8 : HEAD].cast("q")
+        self.data = view[HEAD:]
 
     def detach(self) -> None:
         """Go on with a private copy: a fork of the worker must not write into its parent's marks."""
-        self._lay_out(memoryview(bytearray(self.map[:])))
+        private = mmap.mmap(-1, SIZE)
+        private[:] = self.map[:]
+        private.seek(self.map.tell())
+        self.map = private
+        self._lay_out(memoryview(private))
 
 
 class Marks(SharedMemory):
@@ -82,21 +91,17 @@ class Marks(SharedMemory):
         return Mark(None if seq == IDLE else seq, started)
 
     def unsent(self, worker: int) -> Batch | None:
-        """The outcomes that lie in the journal; only to be called while the worker is inside a call, or dead."""
+        """The outcomes that lie in the journal; only to be called while the worker is inside a call, or dead.
+
+        Their times are the worker's own business and lost with it: all are put at the start of the last call.
+        """
         count = self.words[COUNT]
         if not 0 < count <= RECORDS:
             return None
-        sizes = self.sizes[:count].tolist()
-        return Batch(
-            worker,
-            self.seqs[:count].tolist(),
-            self.started[:count].tolist(),
-            self.wall[:count].tolist(),
-            self.cpu[:count].tolist(),
-            cut(bytes(self.data[: sum(sizes)]), sizes),
-            self.floats[OFFSET],
-            0,
-        )
+        first, sizes = self.words[FIRST], self.sizes[:count].tolist()
+        values = cut(bytes(self.data[: sum(sizes)]), sizes)
+        started, nothing = [self.floats[STARTED]] * count, [0.0] * count
+        return Batch(worker, range(first, first + count), started, nothing, nothing, values, self.floats[OFFSET], 0)
 
 
 def cut(data: Buffer, sizes: list[int]) -> list[Buffer]:
@@ -111,81 +116,88 @@ def cut(data: Buffer, sizes: list[int]) -> list[Buffer]:
 
 def batch_of(worker: int, frame: Frame) -> Batch:
     """The batch in a frame of kind ``batch``."""
-    count = frame.meta["count"]
-    seqs, sizes, started, wall, cpu, data = frame.parts
-    size_list = memoryview(sizes).cast("q").tolist()
-    if len(size_list) != count:
-        raise codec.FrameError(f"a batch of {count} outcomes came with {len(size_list)}")
-    return Batch(
-        worker,
-        memoryview(seqs).cast("q").tolist(),
-        memoryview(started).cast("d").tolist(),
-        memoryview(wall).cast("d").tolist(),
-        memoryview(cpu).cast("d").tolist(),
-        cut(bytes(data), size_list),
-        frame.meta["offset"],
-        frame.meta["memory"],
-    )
+    meta = frame.meta
+    count, first = meta["count"], meta["first"]
+    sizes, started, ended = (memoryview(part).cast(kind).tolist() for part, kind in zip(frame.parts, "qdd", strict=False))
+    if not count == len(sizes) == len(started) == len(ended):
+        raise codec.FrameError(f"a batch of {count} outcomes came with {len(sizes)}")
+    wall = list(map(operator.sub, ended, started))
+    cpu = wall
+    if meta["cpu"]:
+        cpu = wall.copy()
+        for index, seconds in meta["cpu"]:
+            cpu[index] = seconds
+    values = cut(bytes(frame.parts[3]), sizes)
+    return Batch(worker, range(first, first + count), started, wall, cpu, values, meta["offset"], meta["memory"])
 
 
 class SharedJournal(SharedMemory):
-    """The worker's side: a ``runtime.execute.Journal``."""
+    """The worker's side: a ``runtime.execute.Journal``, and its own ``Lane``."""
 
     def __init__(self, fd: int, link: ChildLink) -> None:
         super().__init__(fd)
         self._link = link
-        self._count = 0
-        self._end = 0
+        self.starts: list[float] = []
+        self.ends: list[float] = []
+        self.cpu: list[tuple[int, float]] = []
+        self.write = self.map.write
+        self.map.seek(HEAD)
         self._flush_at = 0.0
-        self.current = IDLE
         self.floats[OFFSET] = time.time() - time.monotonic()
+
+    @property
+    def lane(self) -> SharedJournal:
+        return self
+
+    def current(self) -> int:
+        """The call that runs now."""
+        return self.words[CURRENT]
 
     def limit(self) -> int:
         return self.words[LIMIT]
 
     def begin(self, seq: int, now: float) -> None:
-        self.current = seq
         self.floats[STARTED] = now
         self.words[CURRENT] = seq
 
     def value(self, seq: int, value: bytes, started: float, wall: float, cpu: float) -> None:
-        link = self._link
-        if link.pending:
-            link.end_call()
-        count, start = self._count, self._end
-        end = start + len(value)
-        if count == RECORDS or end > DATA:
+        count = self.words[COUNT]
+        if count == RECORDS or started + wall > self._flush_at or self.map.tell() + len(value) > SIZE:
             self.flush()
-            count, start, end = 0, 0, len(value)
-        self.seqs[count] = seq
+            count = 0
+        if not count:
+            self.words[FIRST] = seq
         self.sizes[count] = len(value)
-        self.started[count] = started
-        self.wall[count] = wall
-        self.cpu[count] = cpu
-        self.data[start:end] = value
-        self._end = end
-        self._count = self.words[COUNT] = count + 1
-        if started + wall > self._flush_at:
-            self.flush()
+        self.write(value)
+        self.starts.append(started)
+        self.ends.append(started + wall)
+        if wall >= SHORT_CALL:
+            self.cpu.append((count, cpu))
+        self.words[COUNT] = count + 1
 
     def outcome(self, outcome: Outcome) -> None:
-        if self._link.pending:
-            self._link.end_call()
         self.flush()
         self._link.send(codec.pack_outcome(outcome))
 
     def idle(self) -> None:
-        self.current = self.words[CURRENT] = IDLE
+        self.words[CURRENT] = IDLE
 
     def flush(self, ended: tuple[int, int] | None = None) -> None:
         """Send what the journal holds, with the word that an invocation has ended in the same frame."""
-        count = self._count
+        if self._link.pending:
+            self._link.end_call()
+        count = self.words[COUNT]
         if count or ended:
-            meta = {"kind": "batch", "count": count, "memory": peak_memory(), "ended": ended}
-            meta["offset"] = self.floats[OFFSET] = time.time() - time.monotonic()
-            columns = [column[:count].cast("B") for column in (self.seqs, self.sizes, self.started, self.wall, self.cpu)]
-            self._link.send(Frame(meta, [*columns, self.data[: self._end]]))
-        self._count = self._end = self.words[COUNT] = 0
+            offset = self.floats[OFFSET] = time.time() - time.monotonic()
+            meta = {"kind": "batch", "count": count, "first": self.words[FIRST], "cpu": self.cpu, "offset": offset}
+            meta |= {"memory": peak_memory(), "ended": ended}
+            times = (array("d", self.starts).tobytes(), array("d", self.ends).tobytes())
+            parts = [self.sizes[:count].cast("B"), *times, self.data[: self.map.tell() - HEAD]]
+            self._link.send(Frame(meta, parts))
+        self.words[COUNT] = 0
+        self.map.seek(HEAD)
+        for column in (self.starts, self.ends, self.cpu):
+            column.clear()
         self._flush_at = time.monotonic() + FLUSH_SECONDS
 
     def ended(self, seq: int, stopped: int) -> None:

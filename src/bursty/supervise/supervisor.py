@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from bursty.core import codec
-from bursty.core.codec import FrameError
 from bursty.supervise.limits import MemoryGroup
 from bursty.supervise.linux import resident_bytes
 from bursty.supervise.nursery import Nursery
@@ -72,10 +71,10 @@ class Supervisor:
     def mark(self) -> Mark:
         return self.marks.mark()
 
-    def kill(self, kind: LossKind, limit: float | None = None) -> None:
+    def kill(self, kind: LossKind, limit: float | None = None, detail: str = "") -> None:
         """Kill the worker's process group. The first reason given stands."""
         if self._verdict is None and not self.finished:
-            self._verdict = Loss(kind, limit=limit)
+            self._verdict = Loss(kind, limit=limit, detail=detail)
             self.nursery.order({"op": "kill", "id": self.number})
 
     def retire(self) -> None:
@@ -102,14 +101,17 @@ class Supervisor:
         for _ in range(READS):
             try:
                 frames = self._reader.receive(self.sock)
+                for frame in frames or ():
+                    events.extend(self._events_of(frame))
             except BlockingIOError:
                 return events, True
-            except (OSError, FrameError):
+            except OSError:
+                return events, False
+            except (ValueError, LookupError, TypeError) as error:  # FrameError, or a frame of another shape
+                self.kill("machine", detail=f"it sent what is no frame ({error!r:.300})")
                 return events, False
             if frames is None:
                 return events, False
-            for frame in frames:
-                events.extend(self._events_of(frame))
         return events, True
 
     def _events_of(self, frame: Frame) -> Sequence[Event]:
@@ -117,7 +119,7 @@ class Supervisor:
         match meta["kind"]:
             case "batch":
                 batch = batch_of(self.number, frame)
-                events: list[Event] = [batch] if batch.seqs else []
+                events: list[Event] = [batch] if len(batch.seqs) else []
                 if meta["ended"]:
                     events.append(Ended(self.number, *meta["ended"]))
                 return events
@@ -181,7 +183,7 @@ class Supervisor:
         output = "".join(self._stderr)[-STDERR_TAIL:]
         if self._verdict is not None:
             verdict = self._verdict
-            return Loss(verdict.kind, code, verdict.limit, detail, output)
+            return Loss(verdict.kind, code, verdict.limit, verdict.detail or detail, output)
         if self.group is not None and self.group.killed():
             return Loss("memory", code, self.memory, detail, output)
         if code is None:

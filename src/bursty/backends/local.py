@@ -18,7 +18,7 @@ from bursty.ports import Builder
 from bursty.supervise.limits import MemoryGroups
 from bursty.supervise.nursery import Nursery, NurseryPlan
 from bursty.supervise.supervisor import Supervisor
-from bursty.values import BackendTraits, Event, Frame, Invocation, LossKind, Lost, Loss, Mark, WorkerSpec
+from bursty.values import BackendTraits, Event, Frame, Invocation, Loss, LossKind, Lost, Mark, WorkerSpec
 
 MEMORY_INTERVAL = 0.05
 RETIRE_SECONDS = 0.5
@@ -118,8 +118,7 @@ class LocalBackend:
         threads = str(max(1, usable_cores() // self.traits.workers))
         variables = {name: threads for name in THREAD_VARIABLES if name not in os.environ}
         variables.update(spec.variables)
-        base = self._groups.base() if self._groups.used else None
-        groups = (str(base[0]),) if base else ()
+        groups = self._groups.candidates()
         return NurseryPlan(python, path, keeps_own, folder, tuple(variables.items()), spec.preload, groups)
 
     def send(self, worker: int, invocation: Invocation) -> None:

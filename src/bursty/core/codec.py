@@ -1,38 +1,50 @@
 """Frames as bytes: a small JSON object and binary parts that nobody on the way opens.
 
-    magic 4s | parts u32 | meta length u64 | length of each part u64 … | meta (JSON, UTF-8) | parts …
+    magic 4s | parts u32 | meta length u64 | rest u64 | length of each part u64 … | meta (JSON, UTF-8) | parts …
+
+``rest``: how many bytes follow it.
 
 Little-endian. The same bytes go through the socket of a local worker and, as base64, through Lambda's JSON.
 """
 
 from __future__ import annotations
 
-import json
+import functools
 import struct
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
+import msgspec
+
 from bursty.values import Buffer, Call, Frame, Invocation, Layout, Outcome, Part, Payload, Ref, Status
 
 MAGIC = b"bst1"
-HEADER = struct.Struct("<4sIQ")
+HEADER = struct.Struct("<4sIQQ")
 MAX_PARTS = 1 << 24
 MAX_META = 1 << 30
+MAX_FRAME = 1 << 48
 
 
 class FrameError(ValueError):
     """These bytes are no frame."""
 
 
-_to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_to_json = msgspec.json.Encoder().encode
+_from_json = msgspec.json.Decoder().decode
 
 
 def head(frame: Frame) -> bytes:
     """Everything of a frame before its parts."""
-    meta = _to_json(frame.meta).encode()
+    meta = _to_json(frame.meta)
     sizes = [part.nbytes if isinstance(part, memoryview) else len(part) for part in frame.parts]
-    return b"".join((HEADER.pack(MAGIC, len(sizes), len(meta)), struct.pack(f"<{len(sizes)}Q", *sizes), meta))
+    rest = 8 * len(sizes) + len(meta) + sum(sizes)
+    return b"".join((HEADER.pack(MAGIC, len(sizes), len(meta), rest), _table(len(sizes)).pack(*sizes), meta))
+
+
+@functools.lru_cache(maxsize=64)
+def _table(parts: int) -> struct.Struct:
+    return struct.Struct(f"<{parts}Q")
 
 
 def encode(frame: Frame) -> bytes:
@@ -40,23 +52,17 @@ def encode(frame: Frame) -> bytes:
     return b"".join((head(frame), *frame.parts))
 
 
-def prefix_size(data: Buffer) -> int | None:
-    """How long header and table of a frame are, or ``None`` when ``data`` is too short to tell."""
+def frame_size(data: Buffer) -> int | None:
+    """How many bytes the frame at the beginning of ``data`` has, or ``None`` when ``data`` is too short to tell.
+
+    Raises ``FrameError`` when it is none.
+    """
     if len(data) < HEADER.size:
         return None
-    magic, parts, meta = HEADER.unpack_from(data)
-    if magic != MAGIC or parts > MAX_PARTS or meta > MAX_META:
+    magic, parts, meta, rest = HEADER.unpack_from(data)
+    if magic != MAGIC or parts > MAX_PARTS or meta > MAX_META or not 8 * parts + meta <= rest <= MAX_FRAME:
         raise FrameError(f"not a frame: begins with {bytes(data[:16])!r}")
-    return HEADER.size + 8 * parts
-
-
-def frame_size(data: Buffer) -> int | None:
-    """How many bytes the frame at the beginning of ``data`` has, or ``None`` when ``data`` is too short to tell."""
-    prefix = prefix_size(data)
-    if prefix is None or len(data) < prefix:
-        return None
-    _, parts, meta = HEADER.unpack_from(data)
-    return prefix + meta + sum(struct.unpack_from(f"<{parts}Q", data, HEADER.size))
+    return HEADER.size + rest
 
 
 def decode(data: Buffer) -> Frame:
@@ -64,12 +70,14 @@ def decode(data: Buffer) -> Frame:
     total = frame_size(data)
     if total is None or total != len(data):
         raise FrameError(f"a frame of {total or 'unknown'} bytes came as {len(data)}")
-    _, parts, meta_size = HEADER.unpack_from(data)
-    sizes = struct.unpack_from(f"<{parts}Q", data, HEADER.size)
+    _, parts, meta_size, rest = HEADER.unpack_from(data)
+    sizes = _table(parts).unpack_from(data, HEADER.size)
+    if 8 * parts + meta_size + sum(sizes) != rest:
+        raise FrameError(f"a frame of {rest} bytes says that its parts have {sum(sizes)}")
     position = HEADER.size + 8 * parts
     view = memoryview(data)
     try:
-        meta = json.loads(bytes(view[position : position + meta_size]))
+        meta = _from_json(view[position : position + meta_size])
     except (ValueError, RecursionError) as error:
         raise FrameError(f"a frame's meta is no JSON: {error}") from None
     if not isinstance(meta, dict):

@@ -103,7 +103,7 @@ class Worker:
 
     @property
     def is_alone(self) -> bool:
-        return any(flight.span.alone for flight in self.flights)
+        return bool(self.flights) and any(flight.span.alone for flight in self.flights)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def legend() -> list[Artist]:
         return Line2D([], [], color=colour, lw=2, label=label)
 
     dot = Line2D([], [], color=INK, marker="o", ms=5.5, ls="none", label=f"Sales in {LAST_YEAR}, held out")
-    medians = (line(AMBER, f"Median at the end of {LAST_YEAR - 1}"), line(BLUE, f"Median at the end of {LAST_YEAR}"))
+    medians = (line(AMBER, f"Forecast of {LAST_YEAR}, median"), line(BLUE, f"Forecast from {LAST_YEAR + 1} on, median"))
     bands = (
         Patch(color=GREY, alpha=1.6 * alpha, lw=0, label=f"{share} of futures") for *_, alpha, share in BANDS[::-1]
     )

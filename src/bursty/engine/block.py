@@ -131,9 +131,8 @@ class Block:
     failed: set[int] = field(default_factory=set[int])
     on_settled: Callable[[int, int], None] | None = None
     keep: Callable[[int, Sequence[Result]], Sequence[Result]] | None = None
-    changed: threading.Condition = field(default_factory=threading.Condition)
+    changed: threading.Condition | None = None
     waiting: int = -1
-    abandoned: bool = False
 
     def __post_init__(self) -> None:
         self.results = [None] * len(self.arguments)
@@ -194,9 +193,9 @@ class Block:
         """Wake who waits for these, call who wants to be called."""
         if self.on_settled is not None:
             self.on_settled(low, high)
-        if self.waiting >= 0 or self.settled == len(self.results):
+        if self.changed is not None and self.waiting >= 0:
             with self.changed:
-                if low <= self.waiting < high or self.settled == len(self.results):
+                if low <= self.waiting < high:
                     self.changed.notify_all()
 
     def take(self, index: int, timeout: float | None = None) -> list[Result]:
@@ -206,10 +205,11 @@ class Block:
         """
         results = self.results
         if results[index] is None:
-            with self.changed:
+            changed = self.changed = self.changed or threading.Condition()
+            with changed:
                 self.waiting = index
                 try:
-                    if not self.changed.wait_for(lambda: results[index] is not None, timeout):
+                    if not changed.wait_for(lambda: results[index] is not None, timeout):
                         raise TimeoutError(f"no result within {timeout} s")
                 finally:
                     self.waiting = -1

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import inspect
 import sys
+import types
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,16 +50,16 @@ def encode_function(function: Callable[..., Any], parts: Parts, python: str | No
 
     ``python``: the minor version of the workers. Raises ``SerializationError`` and ``ConfigError``.
     """
-    code = _known.get(function) if _can_remember(function) else None
+    code = _known.get(function) if is_constant(function) else None
     if code is None:
         _check(function)
         payload = dumps(function, parts, what=f"function {label_of(function)!r}")
         payload = Payload(tuple(p if isinstance(p, Ref) else bytes(p) for p in payload.parts))
         module = getattr(function, "__module__", None)
         code = Code(_digest(payload), payload, label_of(function), None, is_by_value(payload))
-        if not code.by_value and isinstance(module, str) and module not in ("__main__", "builtins"):
-            code = Code(code.digest, payload, code.label, module, False)
-            if _can_remember(function):
+        if not code.by_value and isinstance(module, str) and module != "__main__":
+            code = Code(code.digest, payload, code.label, None if module == "builtins" else module, False)
+            if is_constant(function):
                 _known[function] = code
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     if code.by_value and python is not None and python != own:
@@ -69,8 +70,10 @@ def encode_function(function: Callable[..., Any], parts: Parts, python: str | No
     return code
 
 
-def _can_remember(function: Any) -> bool:
-    """Only plain functions of modules: a partial or a method carries values that may change."""
+def is_constant(function: Any) -> bool:
+    """Whether its pickle is the same tomorrow: plain functions of modules. Others carry values that may change."""
+    if inspect.isbuiltin(function):
+        return isinstance(function.__self__, types.ModuleType)
     return inspect.isfunction(function) and function.__closure__ is None and function.__module__ != "__main__"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures
+import inspect
 import os
 import sys
 import threading
@@ -15,12 +16,12 @@ from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
 from bursty.engine.block import Block, Failed, Options
-from bursty.engine.code import Code, encode_function, label_of, spec_of
+from bursty.engine.code import Code, encode_function, is_constant, label_of, spec_of
 from bursty.engine.encode import block_of_calls, block_of_items, block_of_tuples, columns_to_tuples, encode_with_futures
 from bursty.engine.futures import CallFuture
 from bursty.engine.maps import MapRun
-from bursty.engine.progress import Progress
 from bursty.engine.output import OutputMode
+from bursty.engine.progress import Progress
 from bursty.engine.session import Session
 from bursty.errors import BackendError, ConfigError
 from bursty.ports import open_session, use_runner
@@ -67,7 +68,7 @@ class Executor(concurrent.futures.Executor):
         self._env = env
         self._idempotent = idempotent
         self._progress = progress
-        self._lock = threading.Lock()
+        self._prepared: weakref.WeakKeyDictionary[Any, tuple[Code, Options]] = weakref.WeakKeyDictionary()
         self._maps: weakref.WeakSet[MapRun] = weakref.WeakSet()
         self._stack = ExitStack()
         self._pid = os.getpid()
@@ -221,6 +222,9 @@ class Executor(concurrent.futures.Executor):
     def _prepare(self, fn: Callable[..., Any]) -> tuple[Code, Options]:
         if os.getpid() != self._pid:
             raise BackendError("this executor belongs to the process that forked this one", "Make one here.")
+        prepared = self._prepared.get(fn) if inspect.isfunction(fn) or inspect.isbuiltin(fn) else None
+        if prepared is not None:
+            return prepared
         options = self._options_for(fn)
         if options.worker.env is not None:
             self._session.build(options.worker.env)
@@ -228,6 +232,8 @@ class Executor(concurrent.futures.Executor):
         code = encode_function(fn, self._session.parts, python)
         if code.module is not None and self._session.preloads:
             options = replace(options, worker=replace(options.worker, preload=(code.module,)))
+        if is_constant(fn):
+            self._prepared[fn] = code, options
         return code, options
 
     def _options_for(self, fn: Callable[..., Any]) -> Options:

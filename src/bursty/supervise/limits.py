@@ -48,10 +48,9 @@ class MemoryGroups:
         self._found: tuple[Path, bool] | None = None
         self._tried = False
 
-    @property
-    def used(self) -> bool:
-        """Whether somebody asked for a limit."""
-        return self._tried
+    def candidates(self) -> tuple[str, ...]:
+        """The folders that may come to be, for whoever clears up after us: a limit may be asked for later."""
+        return tuple(str(parent / self._name) for parent in (_v1_parent(), _v2_parent()) if parent is not None)
 
     def base(self) -> tuple[Path, bool] | None:
         """The folder and whether it is v2, made and tried at the first use."""

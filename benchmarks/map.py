@@ -56,9 +56,9 @@ def chosen_workloads(options: argparse.Namespace) -> list[Workload]:
 def verdicts(session: Session, peers: Sequence[Peer], workloads: Sequence[Workload]) -> list[Verdict]:
     if SUBJECT not in {peer.name for peer in peers}:
         return []
-    values = report.values_of(session.table, [peer.name for peer in peers if peer.aside])
+    series = report.series_of(session.table, [peer.name for peer in peers if peer.aside])
     asked = {workload.name for workload in workloads}
-    return [judge(target, values) for target in TARGETS if target.workload in asked]
+    return [judge(target, series) for target in TARGETS if target.workload in asked]
 
 
 def main(arguments: Sequence[str] | None = None, python_of: Callable[[Peer], Path] | None = None) -> int:

@@ -51,7 +51,7 @@ def judge(cell: Cell) -> Verdict:
     if not cell.samples or cell.reason:
         return Verdict("memory", PROMISE, "UNKNOWN", note="bursty did not run")
     worst = max(cell.samples)
-    return Verdict("memory", PROMISE, "PASS" if worst < LIMIT_MB else "MISS", worst, LIMIT_MB)
+    return Verdict("memory", PROMISE, "PASS" if worst < LIMIT_MB else "MISS", worst, LIMIT_MB, worst / LIMIT_MB)
 
 
 def main(arguments: Sequence[str] | None = None, python_of: Callable[[Peer], Path] = command.environment) -> int:

@@ -186,10 +186,10 @@ def test_a_failure_is_a_reason_and_the_rest_is_measured(session, tmp_path: Path,
 def test_a_peer_that_fails_later_keeps_its_value_and_bursty_does_not(session, tmp_path: Path) -> None:
     both = [fake(tmp_path, name, {"map": [1.0, "die"]}) for name in ("bad", "bursty")]
     table = session.measure(both, [MAP], 2)
-    values = report.values_of(table, [])
-    assert values.of("map", "bad") == 1.0
+    series = report.series_of(table, [])
+    assert [one.of("map", "bad") for one in series.rounds()] == [1.0]
     with pytest.raises(targets.Unmeasured, match="bursty did not run"):
-        values.of("map", "bursty")
+        series.shares("map", lambda one: one.of("map", "bad"))
     rows = report.workload_rows(MAP, both, table["map"])
     assert all("then failed: its driver ended with code 3" in row[-1] for row in rows)
 
@@ -301,13 +301,16 @@ MET = {
     "uneven": {"bursty": 1.05, "joblib": 1.06},
     "cold": {"bursty": 0.2, "ppe": 0.05, "joblib": 0.9, "pool": 0.05},
 }
-PROMISES = {(target.workload, index): target for index, target in enumerate(targets.TARGETS)}
+
+
+def series(rounds_: list[dict[str, dict[str, float]]], missing: dict[tuple[str, str], str] | None = None):
+    keys = [(name, peer) for name, row in rounds_[0].items() for peer in row]
+    samples = {(name, peer): [one[name][peer] for one in rounds_ if peer in one[name]] for name, peer in keys}
+    return targets.Series(samples, missing or {}, aside=["pool", "bare"])
 
 
 def statuses(medians: dict[str, dict[str, float]], missing: dict[tuple[str, str], str] | None = None) -> list[str]:
-    flat = {(name, peer): value for name, row in medians.items() for peer, value in row.items()}
-    values = targets.Values(flat, missing or {}, aside=["pool", "bare"])
-    return [targets.judge(target, values).status for target in targets.TARGETS]
+    return [targets.judge(target, series([medians], missing)).status for target in targets.TARGETS]
 
 
 def changed(workload: str, peer: str, value: float) -> dict[str, dict[str, float]]:
@@ -350,12 +353,23 @@ def test_who_did_not_run_decides_nothing() -> None:
     assert set(statuses(without)) == {"UNKNOWN"}
 
 
-def test_the_best_of_those_that_ran_says_who_did_not() -> None:
-    values = targets.Values(
-        {("cold", "bursty"): 1.0, ("cold", "joblib"): 2.0}, {("cold", "ray"): "no", ("cold", "pool"): ""}, ["pool"]
-    )
-    verdict = targets.judge(targets.faster_than_all("cold", "faster"), values)
-    assert (verdict.status, verdict.limit, verdict.note) == ("PASS", 2.0, "without ray")
+FASTEST = targets.Target("cold", "faster", None, strict=True)
+
+
+def test_every_peer_means_the_nearest_of_those_that_ran() -> None:
+    samples = {("cold", "bursty"): [1.0], ("cold", "joblib"): [2.0], ("cold", "dask"): [4.0], ("cold", "pool"): [0.1]}
+    verdict = targets.judge(FASTEST, targets.Series(samples, {("cold", "ray"): "no"}, ["pool"]))
+    assert (verdict.status, verdict.limit, verdict.share) == ("PASS", 2.0, 0.5)
+    assert verdict.note == "the nearest: joblib, without ray"
+    assert targets.judge(FASTEST, targets.Series({("cold", "bursty"): [1.0]}, {})).status == "UNKNOWN"
+
+
+def test_rounds_are_compared_with_themselves() -> None:
+    """A machine that becomes busy, and a peer that was only sampled while it was quiet."""
+    samples = {("cold", "bursty"): [1.0, 9.0, 9.0], ("cold", "joblib"): [2.0, 18.0, 18.0], ("cold", "ray"): [2.5]}
+    verdict = targets.judge(FASTEST, targets.Series(samples, {}))
+    assert (verdict.status, verdict.share, verdict.note) == ("PASS", 0.5, "the nearest: joblib")
+    assert report.times(rounds.Cell([2.5]), [1.0, 9.0, 9.0]) == "2.50"
 
 
 @pytest.mark.parametrize(("samples", "status"), [([10, 149], "PASS"), ([10, 11, 151], "MISS"), ([], "UNKNOWN")])
@@ -445,7 +459,7 @@ def test_ratios_are_against_bursty(tmp_path: Path) -> None:
     rows = report.workload_rows(MAP, [subject, other], cells)
     assert [row[1:5] for row in rows] == [
         ("2.00 s", "1.00 s – 3.00 s", "1.00", "3"),
-        ("20.0 s", "10.0 s – 30.0 s", "10.0", "2"),
+        ("20.0 s", "10.0 s – 30.0 s", "12.5", "2"),
     ]
     del cells["bursty"]
     assert report.workload_rows(MAP, [other], cells)[0][3] == "?"

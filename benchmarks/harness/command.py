@@ -15,6 +15,7 @@ from harness.rounds import Table
 from harness.targets import Verdict
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "peers"
+EXPLANATION = "Medians of the rounds. Ratios and shares are taken within each round, and their median is shown."
 Facts = Mapping[str, Mapping[str, Any]]
 Draw = Callable[[report.Row, Sequence[report.Row]], str]
 
@@ -63,6 +64,7 @@ class Run:
         title: str,
     ) -> int:
         """Print, write, and give the exit code."""
+        self.facts["load after"] = report.load()
         self.facts["took"] = f"{time.monotonic() - self._begun:.0f} s"
         named = [titled(peer, started) for peer in peers]
         units = {workload.name: workload.unit for workload in workloads}
@@ -72,6 +74,7 @@ class Run:
         page = [
             f"# {title}",
             "\n".join(f"- {line}" for line in report.facts_lines(self.facts)),
+            f"{EXPLANATION} Raw samples: `{self.name}.json`.",
             "## Targets",
             report.markdown_table(report.VERDICT_HEADER, rows),
             *sections(table, named, workloads, report.markdown_table, "## "),

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import platform
+import statistics
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from harness.envs import ROOT
 from harness.peers import WORKERS, Peer, Workload
 from harness.rounds import Cell, Table
-from harness.targets import SUBJECT, Values, Verdict
+from harness.targets import SUBJECT, Key, Series, Verdict
 
 RESULTS = ROOT / "benchmarks" / "results"
 Row = tuple[str, ...]
@@ -38,24 +39,29 @@ def _digits(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def cell_row(peer: Peer, cell: Cell, unit: str, subject: float | None) -> Row:
+def times(cell: Cell, subject: Sequence[float]) -> str:
+    """How often bursty's value goes into a peer's: the median of the rounds that have both."""
+    ratios = [value / own for value, own in zip(cell.samples, subject, strict=False)]
+    return _digits(statistics.median(ratios)) if ratios else "?"
+
+
+def cell_row(peer: Peer, cell: Cell, unit: str, subject: Sequence[float]) -> Row:
     if cell.value is None:
         return (peer.title, "not run", "", "", "", clean(cell.reason or "no sample"))
     spread = f"{show(min(cell.samples), unit)} – {show(max(cell.samples), unit)}"
     note = "; ".join(filter(None, [cell.note, clean(f"then failed: {cell.reason}") if cell.reason else ""]))
-    ratio = f"{_digits(cell.value / subject)}" if subject else "?"
-    return (peer.title, show(cell.value, unit), spread, ratio, str(len(cell.samples)), note)
+    return (peer.title, show(cell.value, unit), spread, times(cell, subject), str(len(cell.samples)), note)
 
 
 def workload_rows(workload: Workload, peers: Sequence[Peer], cells: Mapping[str, Cell]) -> list[Row]:
-    subject = cells[SUBJECT].value if SUBJECT in cells else None
+    subject = cells[SUBJECT].samples if SUBJECT in cells else []
     return [cell_row(peer, cells[peer.name], workload.unit, subject) for peer in peers if peer.name in cells]
 
 
 def verdict_row(verdict: Verdict, unit: str) -> Row:
-    if verdict.value is None or verdict.limit is None:
+    if verdict.value is None or verdict.limit is None or verdict.share is None:
         return (verdict.status, verdict.workload, "?", "?", "?", f"{verdict.promise} ({clean(verdict.note)})")
-    share = f"{100 * verdict.value / verdict.limit:.0f}%"
+    share = f"{100 * verdict.share:.0f}%"
     promise = verdict.promise + (f" ({verdict.note})" if verdict.note else "")
     return (verdict.status, verdict.workload, show(verdict.value, unit), show(verdict.limit, unit), share, promise)
 
@@ -83,11 +89,11 @@ def counts(peer: str, cell: Cell) -> bool:
     return not (peer == SUBJECT and cell.reason)
 
 
-def values_of(table: Table, aside: Sequence[str]) -> Values:
-    cells = {(workload, peer): cell for workload, row in table.items() for peer, cell in row.items()}
-    medians = {key: cell.value for key, cell in cells.items() if counts(key[1], cell) and cell.value is not None}
-    missing = {key: cell.reason or "no sample" for key, cell in cells.items() if key not in medians}
-    return Values(medians, missing, aside)
+def series_of(table: Table, aside: Sequence[str]) -> Series:
+    cells: dict[Key, Cell] = {(workload, peer): cell for workload, row in table.items() for peer, cell in row.items()}
+    samples = {key: cell.samples for key, cell in cells.items() if cell.samples and counts(key[1], cell)}
+    missing = {key: cell.reason or "no sample" for key, cell in cells.items() if key not in samples}
+    return Series(samples, missing, aside)
 
 
 def machine_facts() -> dict[str, Any]:
@@ -99,9 +105,14 @@ def machine_facts() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "workers": WORKERS,
-        "load": round(os.getloadavg()[0], 2),
+        "load before": load(),
         "commit": _commit(),
     }
+
+
+def load() -> float:
+    """How many processes wanted a core in the last minute."""
+    return round(os.getloadavg()[0], 2)
 
 
 def _processor() -> str:

@@ -99,7 +99,6 @@ class Session:
         cell.reason = cell.reason or peer.skip.get(workload.name, "") or self._dead.get(peer.name, "")
         if cell.reason or workload.name in peer.same or not cell.affords_another(self.budget):
             return
-        begin = time.monotonic()
         try:
             answer = self._sample(peer, workload, number, first=not cell.samples)
         except (PeerFailed, EnvFailed) as error:
@@ -115,7 +114,7 @@ class Session:
             cell.note = f"scaled up from {asked} calls"
         cell.samples.append(answer["value"] * (workload.calls / asked))
         cell.details.append(answer)
-        cell.spent.append(time.monotonic() - begin)
+        cell.spent.append(answer.pop("took"))
 
     def _sample(self, peer: Peer, workload: Workload, number: int, *, first: bool) -> dict[str, Any]:
         if workload.name == "cold":
@@ -127,7 +126,9 @@ class Session:
         return self._ask(driver, workload, calls, seed=number)
 
     def _ask(self, driver: Driver, workload: Workload, calls: int, seed: int) -> dict[str, Any]:
-        return driver.ask(self.sample_seconds, do="run", workload=workload.name, calls=calls, seed=seed)
+        begin = time.monotonic()
+        answer = driver.ask(self.sample_seconds, do="run", workload=workload.name, calls=calls, seed=seed)
+        return {**answer, "took": time.monotonic() - begin}
 
     def _cold(self, peer: Peer) -> dict[str, Any]:
         python = self.python_of(peer)
@@ -136,7 +137,7 @@ class Session:
             driver.listen(START_SECONDS)
             seconds = time.perf_counter() - driver.begun
             driver.finish()
-            return {"value": seconds}
+            return {"value": seconds, "took": seconds}
         finally:
             driver.kill()
 

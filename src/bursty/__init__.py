@@ -104,9 +104,16 @@ def __dir__() -> list[str]:
 
 
 def _open_session(backend: str | None, **options: Any) -> Any:
-    from bursty import wiring
+    from bursty import config, wiring
 
-    return wiring.open_session(backend, **options)
+    settings = config.load_settings()
+    return wiring.open_session(
+        backend or settings.backend,
+        blobs=settings.blobs_url,
+        home=settings.home,
+        cache=settings.cache_folder,
+        **options,
+    )
 
 
 def _default_runner() -> Any:

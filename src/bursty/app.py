@@ -28,20 +28,20 @@ class Submitted(Protocol, Generic[R]):
     def done(self) -> bool: ...
 
 
-class Function(Protocol[P, R]):
+class Function(Protocol[P, T]):
     """A declared function: itself when called; elsewhere by ``submit``, ``map``, ``starmap``, ``submit_many``."""
 
     __bursty__: FunctionSpec
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T: ...
 
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Submitted[R]: ...
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Submitted[T]: ...
 
-    def map(self, *iterables: Iterable[Any], **options: Any) -> Iterator[R]: ...
+    def map(self, *iterables: Iterable[Any], **options: Any) -> Iterator[T]: ...
 
-    def starmap(self, iterable: Iterable[Iterable[Any]], **options: Any) -> Iterator[R]: ...
+    def starmap(self, iterable: Iterable[Iterable[Any]], **options: Any) -> Iterator[T]: ...
 
-    def submit_many(self, iterable: Iterable[Any], **options: Any) -> list[Submitted[R]]: ...
+    def submit_many(self, iterable: Iterable[Any], **options: Any) -> list[Submitted[T]]: ...
 
 
 class App:
@@ -57,11 +57,13 @@ class App:
         self.functions: dict[str, FunctionSpec] = {}
 
     @overload
-    def function(self, fn: Callable[P, R], /) -> Function[P, R]: ...
+    def function(self, fn: Callable[P, T], /) -> Function[P, T]: ...
 
     @overload
     def function(
         self,
+        fn: None = None,
+        /,
         *,
         name: str | None = None,
         memory: int | str | None = None,
@@ -71,9 +73,9 @@ class App:
         retries: int | None = None,
         idempotent: bool | None = None,
         env: Env | None = None,
-    ) -> Callable[[Callable[P, R]], Function[P, R]]: ...
+    ) -> Callable[[Callable[P, T]], Function[P, T]]: ...
 
-    def function(self, fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    def function(self, fn: Any = None, /, **options: Any) -> Any:
         """Declare a function. Returns the function itself, with ``submit``, ``map``, ``starmap``, ``submit_many``.
 
         ``memory``: bytes or ``"2 GiB"``, of a worker. ``timeout``: seconds or ``"10 min"``, of a call. ``retries``: how
@@ -82,7 +84,11 @@ class App:
         """
         if fn is not None:
             return self._declare(fn, options)
-        return lambda function: self._declare(function, options)
+
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            return self._declare(function, options)
+
+        return declare
 
     def _declare(self, fn: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
         if not inspect.isfunction(fn):
@@ -125,9 +131,19 @@ def _as_json(spec: FunctionSpec) -> dict[str, Any]:
 
 def _attach(fn: Any, spec: FunctionSpec) -> Callable[..., Any]:
     """Give the function its methods; it stays the same object, so that it pickles by reference."""
+
+    def submit(*args: Any, **kwargs: Any) -> Any:
+        return ambient().submit(fn, *args, **kwargs)
+
+    def map_(*iterables: Iterable[Any], **options: Any) -> Any:
+        return ambient().map(fn, *iterables, **options)
+
+    def starmap(iterable: Iterable[Iterable[Any]], **options: Any) -> Any:
+        return ambient().starmap(fn, iterable, **options)
+
+    def submit_many(iterable: Iterable[Any], **options: Any) -> Any:
+        return ambient().submit_many(fn, iterable, **options)
+
     fn.__bursty__ = spec
-    fn.submit = lambda *args, **kwargs: ambient().submit(fn, *args, **kwargs)
-    fn.map = lambda *iterables, **options: ambient().map(fn, *iterables, **options)
-    fn.starmap = lambda iterable, **options: ambient().starmap(fn, iterable, **options)
-    fn.submit_many = lambda iterable, **options: ambient().submit_many(fn, iterable, **options)
+    fn.submit, fn.map, fn.starmap, fn.submit_many = submit, map_, starmap, submit_many
     return cast(Callable[..., Any], fn)

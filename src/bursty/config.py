@@ -16,9 +16,11 @@ PREFIX = "BURSTY_"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Each is also an environment variable ``BURSTY_NAME``, and a key of ``[tool.bursty]`` in pyproject.toml or of bursty.toml.
+    """Each is also an environment variable ``BURSTY_NAME``, and a key of ``[tool.bursty]`` in pyproject.toml or of
+    bursty.toml.
 
-    ``backend``: where calls run. ``home``: the folder of everything bursty keeps for this project. ``blobs``: URL of the
+    ``backend``: where calls run. ``home``: the folder of everything bursty keeps for this project. ``blobs``: URL
+    of the
     blob store (default: in ``home``). ``cache``: folder of built Envs (default: the user's cache folder).
     """
 

@@ -6,13 +6,13 @@ fakes that do. ``wiring`` maps names and URLs to adapters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from bursty.values import BackendTraits, Buffer, Env, Event, Frame, Invocation, Mark, WorkerSpec
+from bursty.values import BackendTraits, Buffer, Env, Event, Frame, Invocation, LossKind, Mark, WorkerSpec
 
 
 class Backend(Protocol):
@@ -42,7 +42,9 @@ class Backend(Protocol):
         ...
 
     def revoke(self, worker: int, seq: int | None) -> None:
-        """Ask the worker not to start calls from ``seq`` on; ``None`` lifts that. The worker's ``Ended`` tells where it stopped."""
+        """Ask the worker not to start calls from ``seq`` on; ``None`` lifts that. The worker's ``Ended`` tells
+        where it stopped.
+        """
         ...
 
     def mark(self, worker: int) -> Mark:
@@ -53,7 +55,7 @@ class Backend(Protocol):
         """Outcomes that are finished but held back by a long call behind them, if any."""
         ...
 
-    def kill(self, worker: int, kind: str, limit: float | None = None) -> None:
+    def kill(self, worker: int, kind: LossKind, limit: float | None = None) -> None:
         """Kill a worker; ``Lost`` with this kind follows. Without effect where ``traits.can_kill`` is false."""
         ...
 
@@ -96,7 +98,9 @@ class BlobStore(Protocol):
         """From which another process opens the same store."""
         ...
 
-    def put(self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False, if_match: str | None = None) -> str:
+    def put(
+        self, key: str, data: Buffer | Iterable[Buffer], *, if_absent: bool = False, if_match: str | None = None
+    ) -> str:
         """Store and return the etag. ``if_absent``: raise ``BlobExists`` when there is one; ``if_match``: raise it
         unless the present etag is this one."""
         ...
@@ -172,13 +176,17 @@ class Clock(Protocol):
 class Runner(Protocol):
     """What App needs of an engine: fills the ambient slot. ``Executor`` is one."""
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any: ...
+    @property
+    def submit(self) -> Callable[..., Any]: ...
 
-    def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any], **options: Any) -> Iterator[Any]: ...
+    @property
+    def map(self) -> Callable[..., Any]: ...
 
-    def starmap(self, fn: Callable[..., Any], iterable: Iterable[Iterable[Any]], /, **options: Any) -> Iterator[Any]: ...
+    @property
+    def starmap(self) -> Callable[..., Any]: ...
 
-    def submit_many(self, fn: Callable[..., Any], iterable: Iterable[Any], /) -> list[Any]: ...
+    @property
+    def submit_many(self) -> Callable[..., Any]: ...
 
 
 class NoRunner(RuntimeError):
@@ -220,7 +228,7 @@ def ambient() -> Runner:
 
 
 @contextmanager
-def use_runner(runner: Runner) -> Iterator[None]:
+def use_runner(runner: Runner) -> Generator[None, None, None]:
     """Make ``runner`` the ambient one inside the block."""
     token = _ambient.set(runner)
     try:

@@ -28,9 +28,7 @@ class Env:
     def __init__(
         self, requirements: str | Sequence[str] = (), *, python: str | None = None, files: Sequence[str] = ()
     ) -> None:
-        object.__setattr__(
-            self, "requirements", requirements if isinstance(requirements, str) else tuple(requirements)
-        )
+        object.__setattr__(self, "requirements", requirements if isinstance(requirements, str) else tuple(requirements))
         object.__setattr__(self, "python", python)
         object.__setattr__(self, "files", tuple(files))
 
@@ -131,7 +129,9 @@ class Status(enum.IntEnum):
     OK = 0
     """The payload is the value."""
     ERROR = 1
-    """The call raised. ``parts[0]`` is JSON (type, message, traceback, notes), ``parts[1]`` the pickled exception or b''."""
+    """The call raised. ``parts[0]`` is JSON (type, message, traceback, notes), ``parts[1]`` the pickled exception
+    or b''.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from bursty.config import load_settings
 from bursty.errors import ConfigError
 from bursty.ports import Backend, BlobStore, Builder
 
@@ -46,13 +45,16 @@ def open_blobs(url: str) -> BlobStore:
     return blobs.FolderBlobs(url)
 
 
-def open_session(backend: str | None = None, *, output: Any = "show") -> Session:
-    """A session on the backend of this name (``None``: as the settings say); in a worker, on the client's workers."""
+def open_session(backend: str, *, blobs: str, home: str, cache: str, output: Any = "show") -> Session:
+    """A session on the backend of this name; in a worker, on the client's workers.
+
+    ``blobs``: URL of the blob store. ``home``: the project's folder. ``cache``: the folder of built Envs.
+    """
     from bursty.runtime.host import current_host
 
     host = current_host()
     if host is not None:
-        from bursty.engine.nested import NestedSession
+        from bursty.engine.hosted import NestedSession
 
         return NestedSession(host)
     from bursty.engine.session import Session
@@ -60,13 +62,10 @@ def open_session(backend: str | None = None, *, output: Any = "show") -> Session
     from bursty.stores.home import open_home
     from bursty.stores.parts import ClientParts
 
-    settings = load_settings()
-    builder = UvBuilder(settings.cache_folder)
-    chosen = open_backend(backend or settings.backend, blobs=settings.blobs_url, builder=builder)
-    parts = ClientParts(settings.blobs_url, chosen.traits.spill_bytes)
-    return Session(
-        chosen, parts, lambda: open_home(settings.home, settings.cache_folder), builder=builder, output=output
-    )
+    builder = UvBuilder(cache)
+    chosen = open_backend(backend, blobs=blobs, builder=builder)
+    parts = ClientParts(blobs, chosen.traits.spill_bytes)
+    return Session(chosen, parts, lambda: open_home(home, cache), builder=builder, output=output)
 
 
 _ambient: list[Any] = []

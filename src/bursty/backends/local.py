@@ -78,7 +78,9 @@ class LocalBackend:
                 nursery = self._nursery_for(spec)
                 worker = self._supervisor(number, nursery, spec, group)
             except OSError as error:
-                raise BackendError(f"no worker can be started: {error}", "Close other programs, or use fewer workers.") from error
+                raise BackendError(
+                    f"no worker can be started: {error}", "Close other programs, or use fewer workers."
+                ) from error
             self._workers[number] = worker
             self._selector.register(worker.sock, selectors.EVENT_READ, worker)
             for fd in worker.pipes:
@@ -319,5 +321,3 @@ def user_path() -> tuple[str, ...]:
         if os.path.isdir(path) and not inside and "site-packages" not in path and "dist-packages" not in path:
             found.append(path)
     return tuple(found)
-
-

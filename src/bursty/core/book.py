@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from bursty.core.spans import Action, Flight, Group, Kill, Revoke, Span, Worker
-from bursty.values import BackendTraits
+from bursty.values import BackendTraits, LossKind
 
 BACKOFF_BASE = 0.1
 BACKOFF_CAP = 30.0
@@ -207,7 +207,7 @@ class Book:
         return self.stop_at(worker, seq, now)
 
     @staticmethod
-    def _doom(worker: Worker, seq: int, kind: str, limit: float | None = None) -> list[Action]:
+    def _doom(worker: Worker, seq: int, kind: LossKind, limit: float | None = None) -> list[Action]:
         """Kill a worker for the sake of a call. Should that end first, the worker must not begin another."""
         worker.doomed = True
         worker.victim = seq

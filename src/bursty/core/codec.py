@@ -91,7 +91,7 @@ def decode(data: Buffer) -> Frame:
 
 
 @contextmanager
-def _shaped(what: str) -> Generator[None, None, None]:
+def shaped(what: str) -> Generator[None, None, None]:
     """What lacks a field, or has one of another shape, is no such frame."""
     try:
         yield
@@ -158,7 +158,7 @@ def pack_invocation(invocation: Invocation) -> Frame:
     return Frame(meta, parts)
 
 
-@_shaped("invocation")
+@shaped("invocation")
 def unpack_invocation(frame: Frame) -> Invocation:
     """The inverse of ``pack_invocation``."""
     meta = frame.meta
@@ -191,7 +191,7 @@ def pack_outcome(outcome: Outcome) -> Frame:
     )
 
 
-@_shaped("outcome")
+@shaped("outcome")
 def unpack_outcome(frame: Frame) -> Outcome:
     """The inverse of ``pack_outcome``."""
     meta = frame.meta

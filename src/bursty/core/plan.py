@@ -7,9 +7,11 @@ queued, or in flight; no call is handed out after it was settled; with workers t
 - *Batching*: guided self-scheduling (Polychronopoulos and Kuck 1987): an invocation carries half a worker's share of
   what is queued, but no more work than ``batch_seconds`` by the durations seen so far, and at least ``FLOOR_SECONDS``.
 - *Stealing*: when a worker is idle and nothing is queued, calls that wait behind others are taken back.
-- *Loss*: the call that ran when its worker was lost is run once more, alone; if that worker is lost too, the call fails.
+- *Loss*: the call that ran when its worker was lost is run once more, alone; if that worker is lost too, the call
+  fails.
   Where nobody knows which call ran, the span is run again in halves until the culprit is alone.
-- *Retry*: a call that raised or timed out is tried again ``retries`` times, after exponential back-off with full jitter.
+- *Retry*: a call that raised or timed out is tried again ``retries`` times, after exponential back-off with full
+  jitter.
 - *Stragglers*: a running call of a function declared idempotent that takes much longer than its like is doubled.
 """
 
@@ -180,7 +182,9 @@ class Plan(Book):
         return fails
 
     def tick(self, now: float, mark: Callable[[int], Mark]) -> list[Action]:
-        """Queue retries that are due, kill calls over their time, take calls back for idle workers, double stragglers."""
+        """Queue retries that are due, kill calls over their time, take calls back for idle workers, double
+        stragglers.
+        """
         actions: list[Action] = []
         self._wake_delayed(now)
         for worker in self.workers.values():

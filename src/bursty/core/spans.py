@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from bursty.values import LossKind
+
 
 @dataclass(slots=True)
 class Group:
@@ -29,7 +31,9 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Calls ``low`` to ``high - 1`` of a group. ``alone``: an invocation of its own, with nothing before or behind it."""
+    """Calls ``low`` to ``high - 1`` of a group. ``alone``: an invocation of its own, with nothing before or behind
+    it.
+    """
 
     group: int
     low: int
@@ -94,7 +98,7 @@ class Kill:
     """End a worker: its call runs too long, or nobody wants it any more."""
 
     worker: int
-    kind: str
+    kind: LossKind
     limit: float | None = None
 
 

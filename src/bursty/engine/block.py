@@ -22,7 +22,7 @@ class Options:
     retries: int = 0
     timeout: float | None = None
     idempotent: bool | None = None
-    worker: WorkerSpec = WorkerSpec()
+    worker: WorkerSpec = field(default_factory=WorkerSpec)
 
 
 class Sealed:
@@ -73,7 +73,9 @@ def is_error(result: Result) -> bool:
 
 @dataclass(slots=True)
 class Run:
-    """Times of settled calls ``low`` to ``high - 1``, in columns from ``start`` on; ``offset`` makes ``started`` epoch seconds."""
+    """Times of settled calls ``low`` to ``high - 1``, in columns from ``start`` on; ``offset`` makes ``started``
+    epoch seconds.
+    """
 
     low: int
     high: int

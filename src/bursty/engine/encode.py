@@ -65,7 +65,9 @@ def encode_with_futures(
     what = f"an argument of {code.label}" if index is None else f"an argument of call {index} of {code.label}"
     foreign = next((arg for arg in (*args, *kwargs.values()) if _is_foreign(arg)), None)
     if foreign is not None:
-        raise SerializationError(f"{what} is a {type(foreign).__name__} of another library", "Pass its result() instead.")
+        raise SerializationError(
+            f"{what} is a {type(foreign).__name__} of another library", "Pass its result() instead."
+        )
     with SlotCollector() as collector:
         payload = dumps_call(args, kwargs, parts, what)
     return Call(payload), collector.found

@@ -10,13 +10,15 @@ import struct
 import textwrap
 import types
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 MAX_DEPTH = 100
 
 
 class _Hasher:
-    """Feeds values to SHA-256, each with its type and length before it, so that no two differ only by where they are cut."""
+    """Feeds values to SHA-256, each with its type and length before it, so that no two differ only by where they
+    are cut.
+    """
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -48,17 +50,18 @@ class _Hasher:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise RecursionError("nested too deeply for a fingerprint")
-        if type(value) in (list, tuple):
-            self._put(type(value).__name__, str(len(value)).encode())
+        kind = cast(Any, type)(value)
+        if kind in (list, tuple):
+            self._put(kind.__name__, str(len(value)).encode())
             for item in value:
                 self.add(item)
-        elif type(value) in (set, frozenset):
-            self._put(type(value).__name__, "".join(sorted(map(fingerprint, value))).encode())
-        elif type(value) is dict:
+        elif kind in (set, frozenset):
+            self._put(kind.__name__, "".join(sorted(map(fingerprint, value))).encode())
+        elif kind is dict:
             self._put("dict", str(len(value)).encode())
-            for key, item in value.items():
-                self.add(key)
-                self.add(item)
+            for pair in value.items():
+                self.add(pair[0])
+                self.add(pair[1])
         elif isinstance(value, types.FunctionType | types.MethodType | functools.partial):
             self._put("function", fingerprint_function(value).encode())  # pyright: ignore[reportUnknownArgumentType]
         elif isinstance(value, type | types.BuiltinFunctionType | types.ModuleType):
@@ -69,7 +72,7 @@ class _Hasher:
 
     def _add_instance(self, value: Any) -> None:
         """By what its class says of its pickling: constructor, arguments, state, and buffers out of band."""
-        kind = type(value)
+        kind = cast(Any, type)(value)
         self._put("class", f"{kind.__module__}:{kind.__qualname__}".encode())
         if isinstance(value, pickle.PickleBuffer):
             self._put("buffer", value.raw())
@@ -102,7 +105,7 @@ def fingerprint_function(function: Callable[..., Any]) -> str:
     if isinstance(function, types.MethodType):
         return fingerprint(("method", fingerprint_function(function.__func__), function.__self__))
     if not isinstance(function, types.FunctionType):
-        call = getattr(type(function), "__call__", None)
+        call: Any = type(function).__call__
         if isinstance(call, types.FunctionType):
             return fingerprint(("instance", fingerprint_function(call), getattr(function, "__dict__", None)))
         return fingerprint(("builtin", getattr(function, "__module__", ""), getattr(function, "__qualname__", "")))

@@ -39,7 +39,9 @@ class CallFuture(Future[T]):
         self._opened: Any = _UNOPENED
 
     def result(self, timeout: float | None = None) -> T:
-        """The call's value. Raises what the call raised, ``CancelledError``, or ``TimeoutError`` after ``timeout`` seconds."""
+        """The call's value. Raises what the call raised, ``CancelledError``, or ``TimeoutError`` after ``timeout``
+        seconds.
+        """
         if self._opened is _UNOPENED:
             self._opened = self._open(timeout)
         if isinstance(self._opened, _Raised):
@@ -111,5 +113,3 @@ class CallFuture(Future[T]):
 class _Raised:
     def __init__(self, error: BaseException) -> None:
         self.error = error
-
-

@@ -73,7 +73,7 @@ class MapRun:
 
     def _pull(self) -> None:
         """Pull inputs while there is room: a slab at a time, and no slab for longer than a moment."""
-        while self._inputs is not None:
+        while not self._is_dry():
             outstanding = self._pulled - self._delivered
             window = self._buffersize or WINDOW_SLABS * self._slab
             room = min(window - outstanding, self._slab)
@@ -81,15 +81,18 @@ class MapRun:
                 return
             items = self._pull_slab(room)
             self._add(items)
-            if self._inputs is not None and len(items) == self._slab:
+            if not self._is_dry() and len(items) == self._slab:
                 self._slab = min(2 * self._slab, MAX_SLAB)
 
+    def _is_dry(self) -> bool:
+        return self._inputs is None
+
     def _pull_slab(self, room: int) -> list[Any]:
-        assert self._inputs is not None
+        inputs = self._inputs or iter(())
         items: list[Any] = []
         until = time.monotonic() + SLAB_SECONDS
         while len(items) < room:
-            some = list(itertools.islice(self._inputs, min(256, room - len(items)) if items else 1))
+            some = list(itertools.islice(inputs, min(256, room - len(items)) if items else 1))
             items.extend(some)
             if not some:
                 self._inputs = None
@@ -116,7 +119,8 @@ class MapRun:
                     if self._inputs is not None:
                         self._pull()
                     if set(map(type, taken)) == _PLAIN:
-                        yield from map(pickle.loads, taken)
+                        plain: list[Any] = taken
+                        yield from map(pickle.loads, plain)
                     else:
                         taken.reverse()
                         while taken:

@@ -10,7 +10,9 @@ from typing import Literal
 from bursty.values import Output
 
 OutputMode = Literal["show", "hide"] | Callable[[str, str, str], None]
-"""``show``: lines with their label on the client's stdout and stderr; a function gets (label, stream, text) as it comes."""
+"""``show``: lines with their label on the client's stdout and stderr; a function gets (label, stream, text) as it
+comes.
+"""
 
 LINE_LIMIT = 16 << 10
 CALL_LIMIT = 256 << 10

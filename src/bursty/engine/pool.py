@@ -113,7 +113,8 @@ class Pool:
             attempt = group.attempt(start) if group.failures or group.losses else 1
             block.settle(start, batch.values[at : at + end - start])
             block.runs.append(
-                Run(start, end, at, batch.started, batch.wall, batch.cpu, batch.offset, batch.memory, _epoch(flight.sent),
+                Run(start, end, at, batch.started, batch.wall, batch.cpu, batch.offset, batch.memory,
+                _epoch(flight.sent),
                     now, batch.worker, attempt)
             )  # fmt: skip
             self._settled(block, start, end, batch.worker)
@@ -237,5 +238,3 @@ def _run_of(outcome: Outcome, index: int, sent: float, worker: int, attempt: int
         worker,
         attempt,
     )
-
-

@@ -1,4 +1,5 @@
-"""``resume="name"``: values of calls are put away as they come, so that a later run makes only the calls that are missing.
+"""``resume="name"``: values of calls are put away as they come, so that a later run makes only the calls that are
+missing.
 
 A log per name: records, each ``size u32 | CRC-32 u32 | frame``, appended and never changed. The first one names the
 function. A record that a crash cut off is dropped when the log is opened. One process writes a log at a time (flock).
@@ -50,7 +51,8 @@ class ResumeLog:
     def _open(self) -> BinaryIO:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file = open(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = os.fdopen(descriptor, "r+b")
         except OSError as error:
             raise self._store_error(error) from error
         try:
@@ -99,7 +101,7 @@ class ResumeLog:
             self._function = digest
         elif self._function != digest:
             raise ResumeMismatch(
-                f"resume={self._name!r}: the source of {label_of(fn)!r} (or its defaults or closure) is not what it was",
+                f"resume={self._name!r}: the source of {label_of(fn)!r} (or its defaults or closure) has changed",
                 f"Its kept results may be wrong for it: use another name, or delete {self.path}.",
             )
 
@@ -168,7 +170,7 @@ class ResumeLog:
         descriptor = os.dup(self._file.fileno())
         try:
             os.ftruncate(descriptor, end)
-            self._file = open(descriptor, "r+b")
+            self._file = os.fdopen(descriptor, "r+b")
         except OSError:
             os.close(descriptor)
 
@@ -193,4 +195,3 @@ def prune(home: str | os.PathLike[str], older_than: float, *, now: float | None 
                 removed += 1
                 size += found.st_size
     return removed, size
-

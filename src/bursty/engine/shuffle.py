@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bursty.errors import ConfigError
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     class Calls(Protocol):
         """What this needs of an executor."""
 
-        def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]: ...
+        @property
+        def submit(self) -> Callable[..., Future[Any]]: ...
 
-        def submit_many(self, fn: Callable[..., Any], iterable: Iterable[Any], /) -> list[Future[Any]]: ...
+        @property
+        def submit_many(self) -> Callable[..., Sequence[Future[Any]]]: ...
 
 
 def map_reduce(

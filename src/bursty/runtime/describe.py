@@ -6,7 +6,7 @@ import importlib
 import inspect
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 
 def load_module(target: str) -> Any:
@@ -30,13 +30,15 @@ def describe(target: str) -> dict[str, Any]:
     """
     module = load_module(target)
     apps: list[dict[str, Any]] = []
-    for value in list(vars(module).values()):
-        declare = getattr(type(value), "__bursty_describe__", None)
+    members: dict[str, Any] = {**vars(module)}
+    for value in members.values():
+        kind = cast(Any, type)(value)
+        declare = getattr(kind, "__bursty_describe__", None)
         if declare is not None:
             apps.append(declare(value))
     functions = [
         name
-        for name, value in vars(module).items()
+        for name, value in members.items()
         if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
     ]
     return {"module": module.__name__, "apps": apps, "functions": functions}

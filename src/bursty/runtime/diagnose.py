@@ -6,7 +6,7 @@ import functools
 import io
 import types
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 MAX_DEPTH = 12
 MAX_NODES = 2_000
@@ -40,8 +40,9 @@ def explain(value: Any, what: str, error: BaseException) -> tuple[str, str]:
 def _pickles(value: Any) -> bool:
     import cloudpickle
 
+    pickler: Any = cloudpickle.Pickler(io.BytesIO(), protocol=5)
     try:
-        cloudpickle.Pickler(io.BytesIO(), protocol=5).dump(value)
+        pickler.dump(value)
     except Exception:
         return False
     return True
@@ -100,6 +101,8 @@ def _function_children(function: types.FunctionType) -> Iterator[tuple[str, Any]
 def _attributes(value: Any) -> Iterator[tuple[str, Any]]:
     for name, item in getattr(value, "__dict__", {}).items():
         yield f".{name}", item
-    for name in getattr(type(value), "__slots__", ()):
-        if isinstance(name, str) and hasattr(value, name):
+    kind = cast(Any, type)(value)
+    slots: Any = getattr(kind, "__slots__", ())
+    for name in (slots,) if isinstance(slots, str) else slots:
+        if hasattr(value, name):
             yield f".{name}", getattr(value, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pickle
 import resource
@@ -32,10 +33,14 @@ FLUSH_SECONDS = 0.02
 
 
 class Journal(Protocol):
-    """Where a call's begin and outcome are recorded, so that a crash loses neither the finished nor the culprit's name."""
+    """Where a call's begin and outcome are recorded, so that a crash loses neither the finished nor the culprit's
+    name.
+    """
 
     def limit(self) -> int:
-        """Calls from this number on are not to be started. Read after ``begin``, for the order decides who owns a call."""
+        """Calls from this number on are not to be started. Read after ``begin``, for the order decides who owns a
+        call.
+        """
         ...
 
     def begin(self, seq: int, now: float) -> None:
@@ -63,18 +68,21 @@ class Journal(Protocol):
 class Lane(Protocol):
     """A journal as bare arrays. What ``run_items`` does with them is what the methods of ``Journal`` do."""
 
-    words: memoryview
+    words: memoryview[int]
     """Eight-byte integers at CURRENT, LIMIT, COUNT and FIRST."""
-    floats: memoryview
+    floats: memoryview[float]
     """The same memory as doubles: STARTED."""
-    sizes: memoryview
+    sizes: memoryview[int]
     """The length of each recorded value, COUNT of them."""
-    write: Callable[[bytes], Any]
-    """Appends a pickled value; ``ValueError`` when there is no room."""
     starts: list[float]
     ends: list[float]
     cpu: list[tuple[int, float]]
     """CPU seconds by record, for those whose CPU time isn't simply their wall time."""
+
+    @property
+    def write(self) -> Callable[[bytes], Any]:
+        """Appends a pickled value; ``ValueError`` when there is no room."""
+        ...
 
     def flush(self) -> None: ...
 
@@ -130,7 +138,8 @@ def _arguments(invocation: Invocation, parts: Parts | None) -> Any:
     if invocation.layout is Layout.ITEMS:
         return pickle.loads(invocation.packed)
     if invocation.layout is Layout.TUPLES:
-        return [lambda args=args: (args, {}) for args in pickle.loads(invocation.packed)]
+        tuples: list[tuple[Any, ...]] = pickle.loads(invocation.packed)
+        return [functools.partial(_positional, args) for args in tuples]
     return [lambda call=call: loads(call.payload, parts, call.slots) for call in invocation.calls]
 
 
@@ -157,7 +166,7 @@ class _Runner:
         """One plain argument a call."""
         lane = self.journal.lane
         if lane is None:
-            return self.run_calls(function, seq, [lambda item=item: ((item,), {}) for item in items])
+            return self.run_calls(function, seq, [functools.partial(_positional, (item,)) for item in items])
         return self._run_lane(lane, function, seq, items)
 
     def _run_lane(self, lane: Lane, function: Callable[..., Any], seq: int, items: list[Any]) -> int:
@@ -260,11 +269,13 @@ class _Runner:
             return
         self.journal.outcome(Outcome(seq, Status.OK, payload, started, wall, cpu, peak_memory()))
 
-    def _error(
-        self, seq: int, error: BaseException, started: float, wall: float, cpu: float, note: str = ""
-    ) -> None:
+    def _error(self, seq: int, error: BaseException, started: float, wall: float, cpu: float, note: str = "") -> None:
         outcome = Outcome(seq, Status.ERROR, encode_error(error, note), started, wall, cpu, peak_memory())
         self.journal.outcome(outcome)
+
+
+def _positional(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return args, {}
 
 
 _SMALL_TYPES = frozenset({type(None), bool, int, float, complex, str, bytes})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import traceback
-from typing import Any
+from typing import Any, cast
 
 import cloudpickle
 
@@ -17,24 +17,29 @@ MAX_TRACEBACK = 64 << 10
 
 
 def encode_error(error: BaseException, note: str = "") -> Payload:
-    """``parts[0]``: JSON for people and for the engine; ``parts[1]``: the pickled exception, or b'' when it can't travel."""
+    """``parts[0]``: JSON for people and for the engine; ``parts[1]``: the pickled exception, or b'' when it can't
+    travel.
+    """
+    notes = [note] if note else []
     about = {
         "type": _type_name(type(error)),
         "message": _text(error),
         "traceback": format_traceback(error),
-        "notes": [note] if note else [],
+        "notes": notes,
         "exit": _exit_code(error),
     }
     body = b""
     if isinstance(error, Exception):
         body, problem = _dump_exception(error)
         if problem:
-            about["notes"].append(problem)
+            notes.append(problem)
     return Payload((json.dumps(about).encode(), body))
 
 
 def _type_name(kind: type) -> str:
-    return kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    return (
+        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    )
 
 
 def _text(error: BaseException) -> str:
@@ -47,7 +52,8 @@ def _text(error: BaseException) -> str:
 def _exit_code(error: BaseException) -> object:
     if not isinstance(error, SystemExit):
         return None
-    return error.code if isinstance(error.code, int | str | None) else repr(error.code)
+    code: Any = error.code
+    return code if isinstance(code, int | str | None) else repr(code)
 
 
 def format_traceback(error: BaseException) -> str:
@@ -67,10 +73,10 @@ def format_traceback(error: BaseException) -> str:
 
 def _dump_exception(error: Exception) -> tuple[bytes, str]:
     """Pickle as the class does it, else by class, args and attributes; proven to load before it travels."""
-    problem = ""
+    problem, pickled = "", cast(Any, cloudpickle).dumps
     for candidate in (error, _Rebuilt(error)):
         try:
-            body = cloudpickle.dumps(candidate, protocol=5)
+            body = pickled(candidate, protocol=5)
             if type(pickle.loads(body)).__qualname__ == type(error).__qualname__:
                 return body, ""
         except Exception as second:
@@ -115,7 +121,9 @@ def decode_error(payload: Payload, where: str = "") -> BaseException:
     )
     error: BaseException = remote
     if about["type"] == "SystemExit":
-        error = CallExited(f"the call ended itself with sys.exit({about['exit']!r})", "Return a value, or raise an error.")
+        error = CallExited(
+            f"the call ended itself with sys.exit({about['exit']!r})", "Return a value, or raise an error."
+        )
         error.__cause__ = remote
     elif len(payload.parts) > 1 and (body := payload.parts[1]) and not isinstance(body, Ref):
         try:

@@ -52,7 +52,8 @@ def _load_split(buffer: Buffer) -> Any:
 
 def _dump(value: Any, keep: Callable[[pickle.PickleBuffer], bool] | None) -> bytes:
     file = io.BytesIO()
-    cloudpickle.Pickler(file, protocol=5, buffer_callback=keep).dump(value)
+    pickler: Any = cloudpickle.Pickler(file, protocol=5, buffer_callback=keep)
+    pickler.dump(value)
     return file.getvalue()
 
 
@@ -153,7 +154,8 @@ def _fetched(part: Part, parts: Parts | None) -> Buffer:
     return parts.get_part(part.digest, part.size)
 
 
-# Futures as arguments of calls: a future pickles as a slot, filled on the worker with the value of the call it stands for.
+# Futures as arguments of calls: a future pickles as a slot, filled on the worker with the value of the call it
+# stands for.
 
 _loading = threading.local()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import enum
 import fractions
@@ -52,7 +52,7 @@ def _stable_hash(key: Any) -> int:
         return zlib.crc32(f"{type(key).__qualname__}.{key.name}".encode())
     if isinstance(key, int | float | complex | decimal.Decimal | fractions.Fraction):
         return hash(key)  # numbers hash by value, without a seed, and alike across types
-    if isinstance(key, datetime.date | datetime.time | datetime.timedelta | uuid.UUID):
+    if isinstance(key, dt.date | dt.time | dt.timedelta | uuid.UUID):
         return zlib.crc32(str(_moment(key)).encode())
     if isinstance(key, tuple):
         return zlib.crc32(repr([_stable_hash(item) for item in key]).encode())  # pyright: ignore[reportUnknownVariableType]
@@ -67,8 +67,8 @@ def _stable_hash(key: Any) -> int:
 
 def _moment(key: Any) -> Any:
     """Times with a zone are equal when they are the same moment."""
-    if isinstance(key, datetime.datetime) and key.tzinfo is not None:
-        return key.astimezone(datetime.UTC)
+    if isinstance(key, dt.datetime) and key.tzinfo is not None:
+        return key.astimezone(dt.UTC)
     return key
 
 

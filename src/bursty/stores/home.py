@@ -52,8 +52,9 @@ def _sign(folder: Path, cache: Path) -> None:
 
 def _check(folder: Path, cache: Path) -> None:
     token = (folder / TOKEN).read_text("utf-8").strip() if (folder / TOKEN).is_file() else ""
-    if not token.isalnum() or not (cache / "homes" / token).is_file():
+    known = cache / "homes" / (token if token.isalnum() else TOKEN)
+    if known.name == TOKEN or not known.is_file():
         raise StoreError(
             f"{folder} was not made by you on this machine: what is in it would be opened as code",
-            f"Delete it if it came with a cloned repository, or if you trust it: touch {cache / 'homes' / (token or 'TOKEN')}",
+            f"Delete it if it came with a cloned repository; if you trust it: touch {known}",
         )

@@ -1,1 +1,3 @@
-"""The supervisor: owns worker children. Starts, marks, captures, limits and kills them; nothing here knows of an engine."""
+"""The supervisor: owns worker children. Starts, marks, captures, limits and kills them; nothing here knows of an
+engine.
+"""

@@ -67,7 +67,7 @@ def run_worker(sock_fd: int, memory_fd: int, out_fd: int, err_fd: int, config: d
         set_host(host)
         os.environ["BURSTY_WORKER"] = str(config["id"])
         _serve(link, journal, host)
-        atexit._run_exitfuncs()  # a fork ends by _exit, which runs none
+        atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]  # a fork ends by _exit, which runs none
         code = 0
     except (BrokenPipeError, ConnectionResetError):
         code = 0

@@ -43,7 +43,7 @@ class Nursery:
         self.plan = plan
         self.control, theirs = socket.socketpair()
         reader, self._lifeline = os.pipe()
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the nursery)
         self._data = b""
         path = json.dumps([plan.path, plan.keeps_own])
         try:

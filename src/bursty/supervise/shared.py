@@ -4,7 +4,8 @@ The worker writes which call it runs since when, and each small outcome as soon 
 the supervisor reads from here who was running and what was finished. The supervisor writes one word: the limit, the
 number of the first call that the worker must not start any more.
 
-Each word is written by one side only and is eight bytes aligned, so that it is never seen half written. The worker marks
+Each word is written by one side only and is eight bytes aligned, so that it is never seen half written. The worker
+marks
 a call before it reads the limit; the supervisor sets the limit and reads the mark a moment later. So a call that is not
 marked by then will not be started by this worker, and may be given to another one.
 """
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from array import array
+from typing import Any
 
 from bursty.core import codec
 from bursty.runtime.execute import (
@@ -40,6 +42,7 @@ WORDS = 16
 OFFSET = 9
 HEAD = WORDS * 8 + RECORDS * 8
 SIZE = 1 << 20
+
 
 def create_memory() -> int:
     """A descriptor of fresh shared memory of ``SIZE`` bytes, without a name in any folder."""
@@ -116,12 +119,19 @@ def cut(data: Buffer, sizes: list[int]) -> list[Buffer]:
 
 def batch_of(worker: int, frame: Frame) -> Batch:
     """The batch in a frame of kind ``batch``."""
+    with codec.shaped("batch"):
+        return _batch_of(worker, frame)
+
+
+def _batch_of(worker: int, frame: Frame) -> Batch:
     meta = frame.meta
     count, first = meta["count"], meta["first"]
-    sizes, started, ended = (memoryview(part).cast(kind).tolist() for part, kind in zip(frame.parts, "qdd", strict=False))
+    sizes = memoryview(frame.parts[0]).cast("q").tolist()
+    started: Any = memoryview(frame.parts[1]).cast("d").tolist()
+    ended: Any = memoryview(frame.parts[2]).cast("d").tolist()
     if not count == len(sizes) == len(started) == len(ended):
         raise codec.FrameError(f"a batch of {count} outcomes came with {len(sizes)}")
-    wall = list(map(operator.sub, ended, started))
+    wall: list[float] = list(map(operator.sub, ended, started))
     cpu = wall
     if meta["cpu"]:
         cpu = wall.copy()

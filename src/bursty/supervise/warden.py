@@ -32,7 +32,7 @@ def main(control_fd: int, lifeline_fd: int, client: int) -> None:
     wakeup, alarm = socket.socketpair()
     for end in (wakeup, alarm):
         end.setblocking(False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGCHLD, _noted)
     signal.set_wakeup_fd(alarm.fileno(), warn_on_full_buffer=False)
     zygote = os.fork()
     if zygote == 0:
@@ -51,6 +51,10 @@ def main(control_fd: int, lifeline_fd: int, client: int) -> None:
         for folder in settings["cgroups"]:
             _remove_cgroups(folder)
         os._exit(0)
+
+
+def _noted(number: int, frame: object) -> None:
+    """A handler must be there, or the signal would not wake us through the wakeup descriptor."""
 
 
 def _read_settings(fd: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The zygote: a process that has imported what workers need, and forks a worker in milliseconds when told to.
 
-It has one thread and never calls a user's function. Orders are JSON messages on a stream socket, each a length, then the
+It has one thread and never calls a user's function. Orders are JSON messages on a stream socket, each a length,
+then the
 text; the order to fork carries four descriptors: the worker's socket, its shared memory, its stdout and its stderr.
 """
 
@@ -50,6 +51,10 @@ def _prepare(settings: dict[str, Any]) -> None:
     gc.freeze()
 
 
+def _noted(number: int, frame: object) -> None:
+    """A handler must be there, or the signal would not wake us through the wakeup descriptor."""
+
+
 class _Zygote:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -59,7 +64,7 @@ class _Zygote:
         self._wakeup, self._alarm = socket.socketpair()
         for end in (self._wakeup, self._alarm):
             end.setblocking(False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _noted)
         signal.set_wakeup_fd(self._alarm.fileno(), warn_on_full_buffer=False)
 
     def serve(self) -> None:
@@ -121,7 +126,8 @@ class _Zygote:
         try:
             for end in (self._control, self._wakeup, self._alarm):
                 end.close()
-            run_worker(*fds, order)
+            sock, memory, out, err = fds
+            run_worker(sock, memory, out, err, order)
         finally:
             os._exit(70)
 

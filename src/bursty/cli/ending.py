@@ -1,0 +1,65 @@
+"""Ctrl-C and its kin in the middle of a map: the workers are killed first, then everything else unwinds."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, NoReturn
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Ending:
+    """Set by a signal. A signal must not raise inside the engine, which would go through all calls one by one: it has
+    ``kill`` called on another thread, after which results are errors; ``check`` raises then. A second one raises."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self.kill: Callable[[], None] | None = None
+        self._reading = False
+
+    def check(self) -> None:
+        """Raise when it was asked for: ``KeyboardInterrupt``, or ``SystemExit`` as the shell counts signals."""
+        if self.number is not None:
+            self._raise(self.number)
+
+    def reading(self, rows: Iterable[Any]) -> Iterator[Any]:
+        """The same rows; waiting for one can be ended."""
+        source = iter(rows)
+        while True:
+            self._reading = True
+            try:
+                row = next(source)
+            except StopIteration:
+                return
+            except (KeyboardInterrupt, SystemExit):
+                if self.kill is not None:
+                    self.kill()
+                raise
+            finally:
+                self._reading = False
+            yield row
+
+    @contextlib.contextmanager
+    def listening(self) -> Generator[None]:
+        """Inside, signals come here."""
+        before = {number: signal.signal(number, self._take) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _take(self, number: int, _frame: object) -> None:
+        again, self.number = self.number is not None, number
+        if again or self._reading or self.kill is None:
+            self._raise(number)
+        threading.Thread(target=self.kill, name="bursty-ending", daemon=True).start()
+
+    @staticmethod
+    def _raise(number: int) -> NoReturn:
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + number)

@@ -20,7 +20,7 @@ from bursty.core.codec import FrameError
 from bursty.supervise.limits import MemoryGroup, MemoryGroups
 from bursty.supervise.linux import children_of, descendants_of
 from bursty.supervise.wire import FrameReader, Outbox, send_blocking
-from bursty.values import Frame, Output, WorkerSpec
+from bursty.values import Frame, Layout, Output, WorkerSpec
 from conformance.backend import Desk, hold, negate, touch, wait_until
 from processes import client, is_alive, marked
 
@@ -321,18 +321,30 @@ def test_children_of_a_worker_end_with_it(desk: Desk, tmp_path: Path) -> None:
     wait_until(lambda: not any(map(is_alive, pids)), "the children's end")
 
 
-def test_a_fork_of_a_call_that_returns_does_not_answer_in_its_place(desk: Desk, tmp_path: Path) -> None:
-    def work(path: str) -> str:
+@pytest.mark.parametrize("layout", [Layout.ITEMS, Layout.EACH])
+@pytest.mark.parametrize("end", ["return", "raise", "exit"])
+def test_a_fork_of_a_call_answers_nothing_and_makes_no_other_call(
+    desk: Desk, tmp_path: Path, layout: Layout, end: str
+) -> None:
+    def work(number: int) -> tuple[int, int]:
         if os.fork() == 0:
             print("from the fork")
-            return "the fork's value"
-        os.wait()
-        return "the worker's value"
+            (tmp_path / f"{number}-{os.getpid()}").touch()
+            if end == "raise":
+                raise LookupError("in the fork")
+            if end == "exit":
+                sys.exit(3)
+            return number, -1
+        return number, os.waitstatus_to_exitcode(os.wait()[1])
 
     worker = desk.open()
-    assert desk.run(worker, work, [str(tmp_path)]) == ["the worker's value"]
+    items = range(5) if layout is Layout.ITEMS else [((number,), {}) for number in range(5)]
+    code = {"return": 0, "raise": 1, "exit": 3}[end]
+    assert desk.run(worker, work, items, layout) == [(number, code) for number in range(5)]
+    assert len(list(tmp_path.iterdir())) == 5 + (tmp_path / "blobs").exists()
     assert desk.run(worker, negate, [1]) == [-1]
     assert desk.backend.mark(worker).seq is None
+    assert ("LookupError: in the fork" in said(desk, worker, "stderr")) is (end == "raise")
 
 
 def test_a_process_pool_inside_a_call(desk: Desk) -> None:

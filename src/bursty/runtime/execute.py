@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import pickle
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from bursty.errors import BurstyError
-from bursty.runtime.faults import encode_error
+from bursty.runtime.faults import encode_error, format_traceback
 from bursty.runtime.pickling import Parts, dumps, loads
 from bursty.values import Buffer, Invocation, Layout, Outcome, Payload, Status
 
@@ -143,6 +144,24 @@ def _arguments(invocation: Invocation, parts: Parts | None) -> Any:
     return [lambda call=call: loads(call.payload, parts, call.slots) for call in invocation.calls]
 
 
+_forked: list[bool] = []
+
+
+def note_fork() -> None:
+    """Called in every fork of a worker: should the function return there too, it answers nothing."""
+    _forked.append(True)
+
+
+def _leave_fork(error: BaseException | None = None) -> NoReturn:
+    """End a fork as Python would have: the marks and the journal in shared memory are its parent's."""
+    code = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        sys.stderr.write(format_traceback(error))
+    os._exit(code & 0xFF)
+
+
 class _Runner:
     """Runs calls and records what they give."""
 
@@ -186,9 +205,13 @@ class _Runner:
             try:
                 value = function(item)
             except BaseException as error:
+                if _forked:
+                    _leave_fork(error)
                 self._error(seq, error, started, clock() - started, self._cpu_of(clock() - started))
                 count, started, seq = words[COUNT], clock(), seq + 1
                 continue
+            if _forked:
+                _leave_fork()
             ended = clock()
             data = pickled(value, 5) if type(value) in small else b""
             size = len(data)
@@ -233,8 +256,12 @@ class _Runner:
                 started = clock()
                 value = function(*args, **kwargs)
             except BaseException as error:
+                if _forked:
+                    _leave_fork(error)
                 self._error(seq, error, started, clock() - started, self._cpu_of(clock() - started))
             else:
+                if _forked:
+                    _leave_fork()
                 self._record(seq, value, started, clock() - started)
                 del value
             args = kwargs = None

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from bursty.core import codec
-from bursty.runtime.execute import Functions, execute
+from bursty.runtime.execute import Functions, execute, note_fork
 from bursty.runtime.host import set_host
 from bursty.supervise.link import ChildLink
 from bursty.supervise.linux import die_with_parent
@@ -62,6 +62,7 @@ def run_worker(sock_fd: int, memory_fd: int, out_fd: int, err_fd: int, config: d
         os.close(memory_fd)
         os.register_at_fork(after_in_child=journal.detach)
         os.register_at_fork(after_in_child=link.detach)
+        os.register_at_fork(after_in_child=note_fork)
         link.capture(journal.current)
         host = LocalHost(link, config)
         set_host(host)

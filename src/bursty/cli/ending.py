@@ -17,8 +17,29 @@ class Ending:
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self.kill: Callable[[], None] | None = None
+        self._kill: Callable[[], None] | None = None
+        self._killing = threading.Lock()
         self._reading = False
+
+    @contextlib.contextmanager
+    def killing(self, kill: Callable[[], None]) -> Generator[None]:
+        """Inside, ``kill`` is how the work is stopped; whatever is raised there stops it first."""
+        self._kill = kill
+        try:
+            yield
+        except BaseException:
+            self._stop()
+            self.check()
+            raise
+        finally:
+            self._kill = None
+
+    def _stop(self) -> None:
+        """Once: the others wait until it is done."""
+        with self._killing:
+            kill, self._kill = self._kill, None
+            if kill is not None:
+                kill()
 
     def check(self) -> None:
         """Raise when it was asked for: ``KeyboardInterrupt``, or ``SystemExit`` as the shell counts signals."""
@@ -35,8 +56,7 @@ class Ending:
             except StopIteration:
                 return
             except (KeyboardInterrupt, SystemExit):
-                if self.kill is not None:
-                    self.kill()
+                self._stop()
                 raise
             finally:
                 self._reading = False
@@ -54,9 +74,9 @@ class Ending:
 
     def _take(self, number: int, _frame: object) -> None:
         again, self.number = self.number is not None, number
-        if again or self._reading or self.kill is None:
+        if again or self._reading or self._kill is None:
             self._raise(number)
-        threading.Thread(target=self.kill, name="bursty-ending", daemon=True).start()
+        threading.Thread(target=self._stop, name="bursty-ending", daemon=True).start()
 
     @staticmethod
     def _raise(number: int) -> NoReturn:

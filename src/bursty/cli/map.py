@@ -177,17 +177,10 @@ def _run(
         if count is not None:
             inputs = _Counted(inputs, count if limit is None else min(limit, count))
         results = executor.map(caller, inputs, buffersize=table.ahead, return_exceptions=True, resume=request.resume)
-        ending.kill = first.kill
-        try:
+        with ending.killing(first.kill):
             for result in results:
                 ending.check()
                 _take(pending.popleft(), result, writer, failed, summary)
-        except BaseException:
-            first.kill()  # nobody wants the rest
-            ending.check()
-            raise
-        finally:
-            ending.kill = None
 
 
 class _Inputs:

@@ -38,6 +38,9 @@ STRAGGLER_SAMPLE = 5
 BARREN_LIMIT = 3
 """Workers lost in a row, none of which ran any call, before their calls fail."""
 TICK = 0.01
+PEEK = 0.02
+"""How often finished outcomes are fetched from behind a long call."""
+MAX_TICK = 0.25
 
 
 class Plan(Book):
@@ -266,22 +269,20 @@ class Plan(Book):
 
     def wait(self, now: float) -> float | None:
         """Seconds until ``tick`` or ``assign`` has something to do even if no worker reports; ``None``: never."""
-        due = max(0.0, self.delayed[0][0] - now) if self.delayed else None
-        busy = [worker for worker in self.workers.values() if worker.flights]
-        timed = any(
-            (group := self.groups.get(flight.span.group)) is not None and group.timeout is not None
-            for worker in busy
-            for flight in worker.flights
-        )
-        waiting = any(len(w.flights) > 1 or w.flights[0].high - w.flights[0].position > 1 for w in busy)
-        doubles = any(
-            (group := self.groups.get(flight.span.group)) is not None and group.idempotent is True
-            for worker in busy
-            for flight in worker.flights
-        )
-        if timed or ((waiting or doubles) and len(busy) < len(self.workers)) or any(w.stop is not None for w in busy):
-            return TICK if due is None else min(due, TICK)
-        return due
+        waits = [max(0.0, self.delayed[0][0] - now)] if self.delayed else []
+        has_idle = any(not worker.flights for worker in self.workers.values())
+        for worker in self.workers.values():
+            if worker.stop is not None and worker.flights:
+                waits.append(TICK)
+            for flight in worker.flights:
+                group = self.groups.get(flight.span.group)
+                if len(worker.flights) > 1 or flight.high - flight.position > 1:
+                    waits.append(TICK if has_idle else PEEK)
+                if group is not None and group.timeout is not None:
+                    waits.append(min(max(group.timeout / 20, TICK), MAX_TICK))
+                if group is not None and group.idempotent is True and has_idle:
+                    waits.append(PEEK)
+        return min(waits, default=None)
 
 
 __all__ = ["Action", "Fail", "Flight", "Group", "Kill", "Plan", "Revoke", "Send", "Span", "Worker"]

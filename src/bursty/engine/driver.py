@@ -130,8 +130,8 @@ class Engine:
 
     def _staff(self, pool: Pool) -> None:
         """Open workers for what is queued, within the budget; idle workers of other pools make room."""
-        missing = min(self._room(pool), pool.plan.wanted())
-        for _ in range(missing):
+        wanted = pool.plan.wanted()
+        for _ in range(min(self._room(pool), wanted) if wanted else 0):
             number = pool.open_worker(time.monotonic())
             self._owners[number] = pool
 
@@ -224,6 +224,8 @@ class Engine:
         return True
 
     def _advance(self, pool: Pool, now: float) -> None:
+        if pool.plan.is_idle:
+            return
         pool.tick(now)
         try:
             self._staff(pool)

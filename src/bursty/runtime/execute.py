@@ -284,7 +284,7 @@ class _Runner:
                 self.journal.value(seq, data, started, wall, cpu)
                 return
         try:
-            payload = dumps(value, self.parts, by_reference=True, what="the result")
+            payload = dumps(value, self.parts, by_reference=True, borrow=True, what="the result")
         except BurstyError as error:
             self._error(seq, error, started, wall, cpu)
             return

@@ -74,8 +74,10 @@ class _Buffers:
         return False
 
 
-def dumps(value: Any, parts: Parts | None = None, *, by_reference: bool = False, what: str = "value") -> Payload:
-    """Pickle ``value``; parts as large as ``parts.spill_bytes`` go to the store. Buffers are copied, never borrowed.
+def dumps(
+    value: Any, parts: Parts | None = None, *, by_reference: bool = False, borrow: bool = False, what: str = "value"
+) -> Payload:
+    """Pickle ``value``; parts as large as ``parts.spill_bytes`` go to the store. Buffers are copied, unless ``borrow``.
 
     ``by_reference``: try plain pickle first, which a worker may do: names in its ``__main__`` are never the user's.
     ``what``: how errors call the value. Raises ``SerializationError`` with the path to what can't be pickled.
@@ -92,26 +94,26 @@ def dumps(value: Any, parts: Parts | None = None, *, by_reference: bool = False,
             body = _dump(value, buffers)
     except Exception as error:
         raise SerializationError(*explain(value, what, error)) from error
-    return Payload(tuple(_placed(part, parts) for part in (body, *buffers.found)))
+    return Payload(tuple(_placed(part, parts, borrow) for part in (body, *buffers.found)))
 
 
 def dumps_call(args: tuple[Any, ...], kwargs: dict[str, Any], parts: Parts, what: str) -> Payload:
     """Pickle a call's arguments. Where they are large, each argument becomes a part of its own."""
-    payload = dumps((args, kwargs), None, what=what)
+    payload = dumps((args, kwargs), None, borrow=True, what=what)
     body = payload.parts[0]
     if not isinstance(body, Ref) and len(body) >= parts.spill_bytes:
         split = tuple(map(_Split, args)), {name: _Split(value) for name, value in kwargs.items()}
-        payload = dumps(split, None, what=what)
-    return Payload(tuple(_placed(part, parts) for part in payload.parts))
+        payload = dumps(split, None, borrow=True, what=what)
+    return Payload(tuple(_placed(part, parts, False) for part in payload.parts))
 
 
-def _placed(part: Part, parts: Parts | None) -> Part:
+def _placed(part: Part, parts: Parts | None, borrow: bool) -> Part:
     if isinstance(part, Ref):
         return part
     size = part.nbytes if isinstance(part, memoryview) else len(part)
     if parts is not None and size >= parts.spill_bytes:
         return Ref(*parts.put_part(part))
-    return part if isinstance(part, bytes) or parts is None else bytearray(part)
+    return part if borrow or isinstance(part, bytes) else bytearray(part)
 
 
 def pack_atoms(values: Sequence[Any]) -> bytes:

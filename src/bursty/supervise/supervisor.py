@@ -17,6 +17,8 @@ from bursty.supervise.wire import FrameReader, Outbox
 from bursty.values import Answered, Asked, Ended, Event, Frame, Invocation, Loss, LossKind, Lost, Mark, Output
 
 STDERR_TAIL = 4 << 10
+SOCKET_BYTES = 4 << 20
+"""Asked of the kernel for what is on its way, so that a large frame goes in a few pieces; it may give less."""
 READS = 16
 """Socket reads a turn, so that one loud worker doesn't keep the others waiting."""
 
@@ -40,6 +42,8 @@ class Supervisor:
         self._stderr: deque[str] = deque()
         self._stderr_size = 0
         self.sock, theirs = socket.socketpair()
+        for end in (self.sock, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
         self.sock.setblocking(False)
         out, out_theirs = os.pipe()
         err, err_theirs = os.pipe()

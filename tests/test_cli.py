@@ -405,7 +405,7 @@ def test_resume_makes_only_the_calls_that_are_missing(bursty: Callable[..., Done
     process = start_logged(300, "--resume", "night")
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=20)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "--resume night" in err
     before = len(Path("calls.log").read_text().split())
     done = bursty("map", "app.py::logged", "in.jsonl", "-o", "out.jsonl", "--resume", "night")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from typing import Any, Protocol, TypeVar
 
-from bursty.engine.block import Block, Result, open_result
+from bursty.engine.block import Block, Failed, Result, is_error, open_result
 from bursty.errors import SerializationError
 from bursty.runtime.pickling import active_collector, take_slot
 from bursty.values import CallStats
@@ -58,7 +58,7 @@ class CallFuture(Future[T]):
         return self._opened.error if isinstance(self._opened, _Raised) else None
 
     def _open(self, timeout: float | None) -> Any:
-        sealed: Any = super().result(timeout)
+        sealed = self._sealed(timeout)
         try:
             return open_result(sealed)
         except BaseException as error:
@@ -66,7 +66,14 @@ class CallFuture(Future[T]):
 
     def sealed(self) -> Result:
         """The outcome unopened; only when done and not cancelled."""
-        found: Any = super().result(0)
+        return self._sealed(0)
+
+    def _sealed(self, timeout: float | None) -> Result:
+        try:
+            found: Any = super().result(timeout)
+        except _Bad as bad:
+            bad.__traceback__ = None
+            return bad.sealed
         return found
 
     def cancel(self) -> bool:
@@ -90,8 +97,15 @@ class CallFuture(Future[T]):
 
     def deliver(self, result: Result) -> None:
         """Called by the engine once; a cancelled future stays cancelled."""
+        if isinstance(result, Failed) and isinstance(result.error, CancelledError):
+            if not self.cancelled() and super().cancel():
+                self.set_running_or_notify_cancel()
+            return
         try:
-            self.set_result(result)  # pyright: ignore[reportArgumentType]
+            if is_error(result):
+                self.set_exception(_Bad(result))  # who waits for the first exception is told by this alone
+            else:
+                self.set_result(result)  # pyright: ignore[reportArgumentType]
         except InvalidStateError:
             if not self.cancelled():
                 raise
@@ -108,6 +122,14 @@ class CallFuture(Future[T]):
                 "a future can't be pickled", "Pass it as an argument of another call, or pass its result()."
             )
         return take_slot, (collector.slot_of(self),)
+
+
+class _Bad(BaseException):
+    """Stands for an error that nobody has opened yet."""
+
+    def __init__(self, sealed: Result) -> None:
+        super().__init__()
+        self.sealed = sealed
 
 
 class _Raised:

@@ -26,7 +26,7 @@ HINTS = {
 
 def explain(value: Any, what: str, error: BaseException) -> tuple[str, str]:
     """Message and hint for ``value`` (called ``what``) that failed to pickle with ``error``."""
-    if isinstance(error, RecursionError):
+    if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):  # cloudpickle wraps it
         return (
             f"{what} is nested too deeply to be pickled",
             "Flatten it (lists or arrays instead of linked objects), or build it inside the function.",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from bursty import ports
+from bursty import interop, ports
 
 if TYPE_CHECKING:
     from bursty.app import App
@@ -124,3 +124,4 @@ def _default_runner() -> Any:
 
 ports.install_sessions(_open_session)
 ports.install_default(_default_runner)
+interop.offer_joblib()  # joblib.parallel_config("bursty") works after `import bursty`

@@ -189,13 +189,16 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """What kind of worker: interpreter and Env, memory limit in bytes, variables, import path, modules to preload."""
+    """What kind of worker: Env, memory limit in bytes, depth of nesting, variables.
+
+    ``preload``: modules that are worth importing before workers are forked; a hint, so it makes no other kind.
+    """
 
     env: Env | None = None
     memory: int | None = None
     depth: int = 0
     variables: tuple[tuple[str, str], ...] = ()
-    preload: tuple[str, ...] = ()
+    preload: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +216,8 @@ class Mark:
 class Batch:
     """Outcomes of calls that gave small values, in columns: this is the hot path.
 
-    ``offset`` turns the worker's monotonic times in ``started`` into seconds since the epoch.
+    ``values``: pickles, or the values themselves where they are plain numbers. ``offset`` turns the worker's monotonic
+    times in ``started`` into seconds since the epoch.
     """
 
     worker: int
@@ -221,7 +225,7 @@ class Batch:
     started: list[float]
     wall: list[float]
     cpu: list[float]
-    values: list[Buffer]
+    values: Sequence[Buffer | int | float]
     offset: float
     memory: int
 

@@ -100,8 +100,8 @@ class LocalBackend:
         return Supervisor(number, nursery, config, group)
 
     def _nursery_for(self, spec: WorkerSpec) -> Nursery:
-        """Workers of one Env, variables and preloaded modules come from one nursery; memory and depth don't matter."""
-        key = WorkerSpec(spec.env, None, 0, spec.variables, spec.preload)
+        """Workers of one Env and the same variables come from one nursery; memory and depth don't matter."""
+        key = WorkerSpec(spec.env, None, 0, spec.variables, spec.preload)  # the first one's modules are preloaded
         nursery = self._nurseries.get(key)
         if nursery is None:
             nursery = Nursery(self._plan(key))

@@ -55,15 +55,20 @@ class Failed:
         raise self.error
 
 
-Result = Buffer | Sealed | Failed
-"""Plain bytes are the pickle of a value: the hot path has no object of its own."""
+Result = Buffer | int | float | Sealed | Failed
+"""Plain bytes are the pickle of a value, a number is the value: the hot path has no objects of its own."""
 
 
 def open_result(result: Result) -> Any:
     """The value, or raise."""
     if isinstance(result, Sealed | Failed):
         return result.open()
-    return pickle.loads(result)
+    return result if isinstance(result, int | float) else pickle.loads(result)
+
+
+def payload_of(result: Buffer | int | float) -> Payload:
+    """A plain result as a payload."""
+    return Payload((pickle.dumps(result, 5) if isinstance(result, int | float) else bytes(result),))
 
 
 def is_error(result: Result) -> bool:

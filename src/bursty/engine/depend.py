@@ -6,6 +6,7 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 from bursty.engine.block import Failed, Sealed
+from bursty.engine.block import payload_of as plain_payload
 from bursty.engine.futures import CallFuture
 from bursty.values import Payload, Status
 
@@ -21,4 +22,4 @@ def payload_of(future: CallFuture[Any]) -> Payload:
         if result.status is Status.ERROR:
             result.open()
         return result.payload
-    return Payload((bytes(result),))
+    return plain_payload(result)

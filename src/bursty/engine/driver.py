@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import CancelledError
 from typing import Protocol
 
 from bursty.engine.block import Block, Failed
@@ -16,7 +15,6 @@ from bursty.ports import Backend
 from bursty.runtime.pickling import Parts
 from bursty.values import Answered, Asked, Batch, Ended, Event, Lost, Output, WorkerSpec
 
-IDLE_SECONDS = 60.0
 WATCH_SECONDS = 0.1
 
 
@@ -81,24 +79,28 @@ class Engine:
 
     def cancel(self, block: Block, index: int) -> None:
         """Drop a call; kill it when it runs."""
+        self._cancel_calls([(block, index)])
+
+    def _cancel_calls(self, calls: Sequence[tuple[Block, int]]) -> None:
+        """All are dropped before workers get anything new: else each would begin one that is cancelled next."""
         with self._lock:
-            pool = self._pools.get(block.options.worker)
-            if pool is not None:
-                pool.cancel(block, index, time.monotonic(), CancelledError)
-                self._staff(pool)
-                pool.dispatch(time.monotonic())
-                pending = self._announcements()
-            else:
-                pending = []
+            if self._closing:
+                return
+            now = time.monotonic()
+            pools = {pool for block, _ in calls if (pool := self._pools.get(block.options.worker)) is not None}
+            for block, index in calls:
+                if (pool := self._pools.get(block.options.worker)) is not None:
+                    pool.cancel(block, index, now)
+            for pool in pools:
+                pool.act_on_cancelled()
+                self._advance(pool, now)
+            pending = self._announcements()
         _announce(pending)
         self.backend.wake()
 
     def cancel_block(self, block: Block) -> None:
         """Drop all calls of a block that have no outcome."""
-        with self._lock:
-            for index, result in enumerate(block.results):
-                if result is None:
-                    self.cancel(block, index)
+        self._cancel_calls([(block, index) for index, result in enumerate(block.results) if result is None])
 
     def cancel_waiting(self) -> None:
         """Drop every call that has not begun."""
@@ -110,8 +112,7 @@ class Engine:
                 for index, result in enumerate(block.results)
                 if result is None and not self.is_running(block, index)
             ]
-        for block, index in waiting:
-            self.cancel(block, index)
+        self._cancel_calls(waiting)
 
     def is_running(self, block: Block, index: int) -> bool:
         """Whether a worker is inside this call now."""
@@ -183,7 +184,7 @@ class Engine:
                     if self._closing:
                         return
                     now = time.monotonic()
-                    told = [event for event in events if not self._handle(event, now)]
+                    told = [(self._label(event), event) for event in events if not self._handle(event, now)]
                     for pool in list(self._pools.values()):
                         self._advance(pool, now)
                     pending = self._announcements()
@@ -237,7 +238,8 @@ class Engine:
         for block in list(pool.blocks.values()):
             for index, result in enumerate(block.results):
                 if result is None:
-                    pool.cancel(block, index, time.monotonic(), lambda: error)
+                    pool.cancel(block, index, time.monotonic(), error)
+        pool.act_on_cancelled()
 
     def _announcements(self) -> list[Announcement]:
         pending: list[Announcement] = []
@@ -248,23 +250,25 @@ class Engine:
             self._drained.notify_all()
         return pending
 
-    def _tell(self, events: Sequence[Event]) -> None:
-        for event in events:
+    def _tell(self, events: Sequence[tuple[str, Event]]) -> None:
+        for label, event in events:
             if isinstance(event, Output):
-                self._listener.wrote(self._label(event), event)
+                self._listener.wrote(label, event)
             elif isinstance(event, Asked):
                 self._listener.asked(event)
             elif isinstance(event, Lost):
                 self._listener.worker_gone(event.worker)
 
-    def _label(self, event: Output) -> str:
-        with self._lock:
-            pool = self._owners.get(event.worker)
-            place = pool.plan.locate(event.worker, event.seq) if pool and event.seq is not None else None
-            block = pool.blocks.get(place[0].span.group) if pool and place else None
-            if place is None or block is None:
-                return f"w{event.worker}"
-            return f"{block.code.label} {block.first + place[1]}"
+    def _label(self, event: Event) -> str:
+        """Whose text it is, found while the call is still known: the next event may be its outcome."""
+        pool = self._owners.get(event.worker)
+        if pool is None or not isinstance(event, Output) or event.seq is None:
+            return f"w{event.worker}"
+        place = pool.plan.locate(event.worker, event.seq)
+        block = pool.blocks.get(place[0].span.group) if place else None
+        if place is None or block is None:
+            return f"w{event.worker}"
+        return f"{block.code.label} {block.first + place[1]}"
 
     def _break(self, error: BaseException) -> None:
         """The driver itself failed, which is a bug: nobody may wait for ever."""

@@ -170,7 +170,7 @@ class Executor(concurrent.futures.Executor):
         if cancel_futures:
             self._session.cancel_pending()
         if wait:
-            for run in list(self._maps):
+            for run in list(self._maps) if not cancel_futures else ():
                 run.drain()
             self._session.engine.join()
             self._session.close()
@@ -191,10 +191,18 @@ class Executor(concurrent.futures.Executor):
         self._stack.close()
         if kind is not None and not issubclass(kind, Exception):
             self.kill()  # Ctrl-C and the like: nobody waits
-        else:
-            self.shutdown()
+            return
+        if kind is not None:
+            for run in list(self._maps):
+                run.stop()
+        self.shutdown()
 
     # Beyond
+
+    @property
+    def workers(self) -> int:
+        """How many calls run at once."""
+        return self._session.workers
 
     def options(self, **changes: Any) -> Executor:
         """The same workers with other options: ``executor.options(retries=3).map(…)``."""
@@ -259,6 +267,7 @@ class Executor(concurrent.futures.Executor):
                 future, waiting[index] = waiting[index], None
                 result = block.results[index]
                 if future is not None and result is not None:
+                    block.results[index] = b""  # the future has it, and the history needs none
                     future.deliver(result)
 
         block.on_settled = deliver
@@ -298,6 +307,7 @@ class Executor(concurrent.futures.Executor):
 
         def deliver(low: int, high: int) -> None:
             if (result := block.results[0]) is not None:
+                block.results[0] = b""
                 future.deliver(result)
 
         block.on_settled = deliver

@@ -17,6 +17,7 @@ FIRST_SLAB = 64
 MAX_SLAB = 8192
 WINDOW_SLABS = 4
 _PLAIN = {bytes}
+_NUMBERS = {int, float}
 
 
 class Submitter(Protocol):
@@ -106,6 +107,10 @@ class MapRun:
         while self._inputs is not None and not self.closed:
             self._add(self._pull_slab(MAX_SLAB))
 
+    def stop(self) -> None:
+        """Pull no more inputs; what was begun goes on."""
+        self._inputs = None
+
     def results(self) -> Generator[Any, None, None]:
         """Values in input order. Closing it cancels what has no outcome."""
         try:
@@ -118,23 +123,27 @@ class MapRun:
                     self._delivered += len(taken)
                     if self._inputs is not None:
                         self._pull()
-                    if set(map(type, taken)) == _PLAIN:
-                        plain: list[Any] = taken
-                        yield from map(pickle.loads, plain)
-                    else:
-                        taken.reverse()
-                        while taken:
-                            yield self._open(taken.pop())
+                    yield from self._opened(taken)
                 self._blocks.popleft()
         finally:
             self.close()
+
+    def _opened(self, taken: list[Any]) -> Iterator[Any]:
+        """Values of results; large ones are let go of one by one."""
+        kinds = set(map(type, taken))
+        if kinds <= _NUMBERS:
+            return iter(taken)
+        if kinds == _PLAIN:
+            return map(pickle.loads, taken)
+        taken.reverse()
+        return (self._open(taken.pop()) for _ in range(len(taken)))
 
     def _open(self, result: Any) -> Any:
         if not (self._return_exceptions and is_error(result)):
             return open_result(result)
         try:
             return open_result(result)
-        except BaseException as error:
+        except Exception as error:  # Ctrl-C is nobody's result
             return error
 
     def _time_left(self) -> float | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bursty.core.codec import pack_payload, unpack_payload
-from bursty.engine.block import Block, Failed, Options, Result, Sealed
+from bursty.engine.block import Block, Failed, Options, Result, Sealed, payload_of
 from bursty.engine.code import Code
 from bursty.engine.driver import Engine
 from bursty.engine.encode import block_of_calls
@@ -118,4 +118,4 @@ def _payload_of(result: Result | None) -> tuple[Status, Payload]:
     if isinstance(result, Failed):
         return Status.ERROR, encode_error(result.error)
     assert result is not None
-    return Status.OK, Payload((result,))
+    return Status.OK, payload_of(result)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import CancelledError
 
 from bursty.core.plan import Action, Fail, Group, Kill, Plan, Revoke, Send
 from bursty.engine.block import Block, Failed, Run, Sealed
@@ -27,6 +28,7 @@ class Pool:
         self._backend = backend
         self._parts = parts
         self._codes: dict[int, set[str]] = {}
+        self._cancelled: list[Action] = []
 
     # Blocks and workers
 
@@ -183,14 +185,21 @@ class Pool:
 
     # Cancelling
 
-    def cancel(self, block: Block, index: int, now: float, error: Callable[[], BaseException]) -> bool:
-        """Cancel a call that has no outcome; tell whether there was something to cancel."""
+    def cancel(self, block: Block, index: int, now: float, error: BaseException | None = None) -> None:
+        """Settle a call that has no outcome as cancelled, or with ``error``. ``act_on_cancelled`` must follow."""
         if block.number not in self.blocks or block.results[index] is not None:
-            return False
-        actions = self.plan.cancel(block.number, index, now)
-        self.fail_call(block, index, error())
+            return
+        self._cancelled.extend(self.plan.cancel(block.number, index, now))
+        if error is None:
+            block.settle(index, [Failed(CancelledError())])
+            self._settled(block, index, index + 1, 0)
+        else:
+            self.fail_call(block, index, error)
+
+    def act_on_cancelled(self) -> None:
+        """Kill or stop the workers that are at cancelled calls."""
+        actions, self._cancelled = self._cancelled, []
         self.act(actions)
-        return True
 
 
 PEEK_SECONDS = 0.02

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from bursty.core.codec import FrameError, decode, encode, pack_payload, unpack_payload
-from bursty.engine.block import Block, Failed, Result, Sealed, is_error
+from bursty.engine.block import Block, Failed, Result, Sealed, is_error, payload_of
 from bursty.engine.code import label_of
 from bursty.engine.fingerprint import fingerprint, fingerprint_function
 from bursty.errors import ConfigError, ResumeMismatch, SerializationError, StoreError
@@ -143,7 +143,7 @@ class ResumeLog:
         frames: list[Frame] = []
         for index, result in enumerate(results, low):
             if not is_error(result):
-                payload = result.payload if isinstance(result, Sealed) else Payload((result,))  # pyright: ignore[reportArgumentType]
+                payload = result.payload if isinstance(result, Sealed) else _plain(result)
                 shape, parts = pack_payload(payload)
                 position = block.first + index
                 frames.append(Frame({"index": position, "argument": digests[index], "shape": shape}, parts))
@@ -176,6 +176,11 @@ class ResumeLog:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _plain(result: Result) -> Payload:
+    assert not isinstance(result, Sealed | Failed)
+    return payload_of(result)
 
 
 def prune(home: str | os.PathLike[str], older_than: float, *, now: float | None = None) -> tuple[int, int]:

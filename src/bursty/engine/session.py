@@ -113,9 +113,8 @@ class Session:
     def close(self) -> None:
         self.engine.close()
         self._printer.flush()
-        for log in self._logs.values():
-            log.close()
-        self._logs.clear()
+        while self._logs:
+            self._logs.popitem()[1].close()
 
     def close_when_done(self) -> None:
         """Close in the background, once every call has its outcome."""

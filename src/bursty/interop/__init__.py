@@ -1,10 +1,10 @@
 """Other libraries on bursty's workers: joblib (and so scikit-learn), and programs written for PyWren.
 
-    import joblib, bursty.interop
+    import joblib, bursty
     with joblib.parallel_config("bursty", n_jobs=4):
         GridSearchCV(…).fit(X, y)
 
-joblib learns the name ``"bursty"`` when both it and this package are imported, in either order; neither imports the
+joblib learns the name ``"bursty"`` when both it and bursty are imported, in either order; neither imports the
 other. Importing ``bursty.interop.joblib`` does the same and loads joblib.
 """
 
@@ -62,6 +62,3 @@ class _Telling:
         self._loader.exec_module(module)
         module.__spec__.loader = module.__loader__ = self._loader
         _register(module)
-
-
-offer_joblib()

@@ -25,9 +25,13 @@ SMALL_VALUE = 64 << 10
 NO_LIMIT = (1 << 63) - 1
 
 # Places in Lane.words, and of STARTED in Lane.floats.
-CURRENT, LIMIT, COUNT, FIRST = 0, 1, 2, 3
+CURRENT, LIMIT, COUNT, FIRST, KIND = 0, 1, 2, 3, 4
 STARTED = 8
 IDLE = -1
+LARGE, PICKLES, INTS, FLOATS, NONES = -1, 0, 1, 2, 3
+"""What a journal's records are: one kind at a time, for numbers need no pickle. LARGE is no record. See Lane."""
+MAX_TURNS = 4
+"""How often in an invocation the kind may change before all is pickled."""
 RECORDS = 8192
 FLUSH_SECONDS = 0.02
 """How long small outcomes may be held back while calls go on."""
@@ -70,11 +74,13 @@ class Lane(Protocol):
     """A journal as bare arrays. What ``run_items`` does with them is what the methods of ``Journal`` do."""
 
     words: memoryview[int]
-    """Eight-byte integers at CURRENT, LIMIT, COUNT and FIRST."""
+    """Eight-byte integers at CURRENT, LIMIT, COUNT, FIRST and KIND."""
     floats: memoryview[float]
     """The same memory as doubles: STARTED."""
     sizes: memoryview[int]
-    """The length of each recorded value, COUNT of them."""
+    """COUNT records: the length of each pickle, or the value itself where KIND is INTS."""
+    reals: memoryview[float]
+    """The same memory as ``sizes``, where KIND is FLOATS."""
     starts: list[float]
     ends: list[float]
     cpu: list[tuple[int, float]]
@@ -188,11 +194,11 @@ class _Runner:
             return self.run_calls(function, seq, [functools.partial(_positional, (item,)) for item in items])
         return self._run_lane(lane, function, seq, items)
 
-    def _run_lane(self, lane: Lane, function: Callable[..., Any], seq: int, items: list[Any]) -> int:
+    def _run_lane(self, lane: Lane, function: Callable[..., Any], seq: int, items: list[Any]) -> int:  # noqa: C901
         """The hot path: every line here runs once a call, so nothing is called that can be written out."""
-        words, floats, sizes, write = lane.words, lane.floats, lane.sizes, lane.write
+        words, floats, sizes, reals, write = lane.words, lane.floats, lane.sizes, lane.reals, lane.write
         add_start, add_end = lane.starts.append, lane.ends.append
-        clock, pickled, small = time.monotonic, pickle.dumps, _SMALL_TYPES
+        clock, kinds, turns = time.monotonic, _KINDS, 0
         count: int = words[COUNT]
         started = clock()
         flush_at = started + FLUSH_SECONDS
@@ -205,32 +211,37 @@ class _Runner:
             try:
                 value = function(item)
             except BaseException as error:
-                if _forked:
-                    _leave_fork(error)
                 self._error(seq, error, started, clock() - started, self._cpu_of(clock() - started))
                 count, started, seq = words[COUNT], clock(), seq + 1
                 continue
-            if _forked:
-                _leave_fork()
             ended = clock()
-            data = pickled(value, 5) if type(value) in small else b""
-            size = len(data)
-            if not 0 < size < SMALL_VALUE:
+            kind = kinds.get(type(value), LARGE)  # pyright: ignore[reportUnknownArgumentType]
+            if (kind < FLOATS and (kind != INTS or not -MAX_INT < value < MAX_INT)) or turns > MAX_TURNS:
+                kind = _kind_of(value, kind, turns)
+            if kind == LARGE:
                 self._record(seq, value, started, ended - started)
                 count, started, seq = words[COUNT], clock(), seq + 1
                 continue
-            if count == RECORDS or ended > flush_at:
+            if not count:
+                words[FIRST], words[KIND] = seq, kind
+            elif count == RECORDS or ended > flush_at or kind != words[KIND]:
+                turns += kind != words[KIND]
                 lane.flush()
                 count, flush_at = 0, ended + FLUSH_SECONDS
-            try:
-                write(data)
-            except ValueError:  # no room
-                lane.flush()
-                write(data)
-                count = 0
-            if not count:
-                words[FIRST] = seq
-            sizes[count] = size
+                words[FIRST], words[KIND] = seq, kind
+            if kind == INTS:
+                sizes[count] = value
+            elif kind == FLOATS:
+                reals[count] = value
+            elif kind == PICKLES:
+                data = pickle.dumps(value, 5)
+                try:
+                    write(data)
+                except ValueError:  # no room
+                    lane.flush()
+                    write(data)
+                    count, words[FIRST] = 0, seq
+                sizes[count] = len(data)
             add_start(started)
             add_end(ended)
             if ended - started >= SHORT_CALL:
@@ -303,6 +314,25 @@ class _Runner:
 
 def _positional(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return args, {}
+
+
+_KINDS: dict[type, int] = {
+    int: INTS,
+    float: FLOATS,
+    type(None): NONES,
+    bool: PICKLES,
+    complex: PICKLES,
+    str: PICKLES,
+    bytes: PICKLES,
+}
+MAX_INT = 1 << 62
+
+
+def _kind_of(value: Any, kind: int, turns: int) -> int:
+    """The kind of a record for what is no plain number, or may not be one any more."""
+    if kind == PICKLES and isinstance(value, str | bytes) and len(value) >= SMALL_VALUE:
+        return LARGE
+    return PICKLES if kind != LARGE and (turns > MAX_TURNS or kind == INTS) else kind
 
 
 _SMALL_TYPES = frozenset({type(None), bool, int, float, complex, str, bytes})

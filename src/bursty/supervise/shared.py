@@ -15,10 +15,12 @@ from __future__ import annotations
 import mmap
 import operator
 import os
+import pickle
 import sys
 import tempfile
 import time
 from array import array
+from collections.abc import Sequence
 from typing import Any
 
 from bursty.core import codec
@@ -26,10 +28,15 @@ from bursty.runtime.execute import (
     COUNT,
     CURRENT,
     FIRST,
+    FLOATS,
     FLUSH_SECONDS,
     IDLE,
+    INTS,
+    KIND,
     LIMIT,
     NO_LIMIT,
+    NONES,
+    PICKLES,
     RECORDS,
     SHORT_CALL,
     STARTED,
@@ -42,6 +49,7 @@ WORDS = 16
 OFFSET = 9
 HEAD = WORDS * 8 + RECORDS * 8
 SIZE = 1 << 20
+NONE = pickle.dumps(None, 5)
 
 
 def create_memory() -> int:
@@ -66,6 +74,7 @@ class SharedMemory:
         self.words = view[: WORDS * 8].cast("q")
         self.floats = view[: WORDS * 8].cast("d")
         self.sizes = view[WORDS * 8 : HEAD].cast("q")
+        self.reals = view[WORDS * 8 : HEAD].cast("d")
         self.data = view[HEAD:]
 
     def detach(self) -> None:
@@ -101,8 +110,8 @@ class Marks(SharedMemory):
         count = self.words[COUNT]
         if not 0 < count <= RECORDS:
             return None
-        first, sizes = self.words[FIRST], self.sizes[:count].tolist()
-        values = cut(bytes(self.data[: sum(sizes)]), sizes)
+        first = self.words[FIRST]
+        values = values_of(self.words[KIND], self.sizes[:count].cast("B"), self.data)
         started, nothing = [self.floats[STARTED]] * count, [0.0] * count
         return Batch(worker, range(first, first + count), started, nothing, nothing, values, self.floats[OFFSET], 0)
 
@@ -117,6 +126,18 @@ def cut(data: Buffer, sizes: list[int]) -> list[Buffer]:
     return pieces
 
 
+def values_of(kind: int, column: memoryview, data: Buffer) -> Sequence[Buffer | int | float]:
+    """What a column of records stands for: numbers as they are, or pieces of ``data`` with these sizes."""
+    if kind == INTS:
+        return column.cast("q").tolist()
+    if kind == FLOATS:
+        return column.cast("d").tolist()
+    if kind == NONES:
+        return [NONE] * (len(column) // 8)
+    sizes = column.cast("q").tolist()
+    return cut(bytes(memoryview(data)[: sum(sizes)]), sizes)
+
+
 def batch_of(worker: int, frame: Frame) -> Batch:
     """The batch in a frame of kind ``batch``."""
     with codec.shaped("batch"):
@@ -126,18 +147,17 @@ def batch_of(worker: int, frame: Frame) -> Batch:
 def _batch_of(worker: int, frame: Frame) -> Batch:
     meta = frame.meta
     count, first = meta["count"], meta["first"]
-    sizes = memoryview(frame.parts[0]).cast("q").tolist()
+    values = values_of(meta["values"], memoryview(frame.parts[0]), frame.parts[3])
     started: Any = memoryview(frame.parts[1]).cast("d").tolist()
     ended: Any = memoryview(frame.parts[2]).cast("d").tolist()
-    if not count == len(sizes) == len(started) == len(ended):
-        raise codec.FrameError(f"a batch of {count} outcomes came with {len(sizes)}")
+    if not count == len(values) == len(started) == len(ended):
+        raise codec.FrameError(f"a batch of {count} outcomes came with {len(values)}")
     wall: list[float] = list(map(operator.sub, ended, started))
     cpu = wall
     if meta["cpu"]:
         cpu = wall.copy()
         for index, seconds in meta["cpu"]:
             cpu[index] = seconds
-    values = cut(bytes(frame.parts[3]), sizes)
     return Batch(worker, range(first, first + count), started, wall, cpu, values, meta["offset"], meta["memory"])
 
 
@@ -172,11 +192,12 @@ class SharedJournal(SharedMemory):
 
     def value(self, seq: int, value: bytes, started: float, wall: float, cpu: float) -> None:
         count = self.words[COUNT]
-        if count == RECORDS or started + wall > self._flush_at or self.map.tell() + len(value) > SIZE:
+        full = count == RECORDS or self.map.tell() + len(value) > SIZE
+        if full or started + wall > self._flush_at or self.words[KIND] != PICKLES:
             self.flush()
             count = 0
         if not count:
-            self.words[FIRST] = seq
+            self.words[FIRST], self.words[KIND] = seq, PICKLES
         self.sizes[count] = len(value)
         self.write(value)
         self.starts.append(started)
@@ -199,10 +220,10 @@ class SharedJournal(SharedMemory):
         count = self.words[COUNT]
         if count or ended:
             offset = self.floats[OFFSET] = time.time() - time.monotonic()
-            meta = {"kind": "batch", "count": count, "first": self.words[FIRST], "cpu": self.cpu, "offset": offset}
-            meta |= {"memory": peak_memory(), "ended": ended}
+            meta = {"kind": "batch", "count": count, "first": self.words[FIRST], "values": self.words[KIND]}
+            meta |= {"cpu": self.cpu, "offset": offset, "memory": peak_memory(), "ended": ended}
             times = (array("d", self.starts).tobytes(), array("d", self.ends).tobytes())
-            parts = [self.sizes[:count].cast("B"), *times, self.data[: self.map.tell() - HEAD]]
+            parts: list[Buffer] = [self.sizes[:count].cast("B"), *times, self.data[: self.map.tell() - HEAD]]
             self._link.send(Frame(meta, parts))
         self.words[COUNT] = 0
         self.map.seek(HEAD)

@@ -18,12 +18,17 @@ import signal
 import socket
 import struct
 import sys
+import threading
 from typing import Any, NoReturn
 
 from bursty.supervise.linux import die_with_parent
 
 LENGTH = struct.Struct("<I")
 FDS_PER_ORDER = 4
+AGAIN = (
+    "import sys,json;sys.path[:],fd,settings=json.loads(sys.argv[1]);"
+    "from bursty.supervise.zygote import run_zygote;run_zygote(fd,settings)"
+)
 
 
 def run_zygote(control_fd: int, settings: dict[str, Any]) -> NoReturn:
@@ -31,13 +36,13 @@ def run_zygote(control_fd: int, settings: dict[str, Any]) -> NoReturn:
     try:
         die_with_parent()
         os.setpgid(0, 0)
-        _prepare(settings)
+        _prepare(control_fd, settings)
         _Zygote(socket.socket(fileno=control_fd)).serve()
     finally:
         os._exit(0)
 
 
-def _prepare(settings: dict[str, Any]) -> None:
+def _prepare(control_fd: int, settings: dict[str, Any]) -> None:
     os.chdir(settings["folder"])
     sys.argv = [settings["argv0"]]
     import bursty.supervise.child
@@ -47,12 +52,21 @@ def _prepare(settings: dict[str, Any]) -> None:
         # What fails here fails again in the call that needs it, and is reported there.
         with contextlib.suppress(BaseException):
             importlib.import_module(name)
+    if threading.active_count() > 1:
+        _start_over(control_fd, settings)
     gc.collect()
     gc.freeze()
 
 
 def _noted(number: int, frame: object) -> None:
     """A handler must be there, or the signal would not wake us through the wakeup descriptor."""
+
+
+def _start_over(control_fd: int, settings: dict[str, Any]) -> NoReturn:
+    """A preloaded module has started threads, which a fork would not have: go on without it, in a fresh interpreter."""
+    os.set_inheritable(control_fd, True)
+    arguments = json.dumps([sys.path, control_fd, {**settings, "preload": []}])
+    os.execv(sys.executable, [sys.executable, "-c", AGAIN, arguments])
 
 
 class _Zygote:

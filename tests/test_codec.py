@@ -12,10 +12,15 @@ from bursty.core.codec import FrameError
 from bursty.values import Call, Frame, Invocation, Layout, Outcome, Payload, Ref, Status
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(max_size=20),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=10,
 )
+# JSON has no infinities
 METAS = st.dictionaries(st.text(max_size=10), JSON, max_size=5)
 BYTES = st.binary(max_size=200)
 BUFFERS = BYTES | BYTES.map(bytearray) | BYTES.map(memoryview)

@@ -198,7 +198,7 @@ class _Runner:
         """The hot path: every line here runs once a call, so nothing is called that can be written out."""
         words, floats, sizes, reals, write = lane.words, lane.floats, lane.sizes, lane.reals, lane.write
         add_start, add_end = lane.starts.append, lane.ends.append
-        clock, kinds, turns = time.monotonic, _KINDS, 0
+        clock, kinds, forked, turns = time.monotonic, _KINDS, _forked, 0
         count: int = words[COUNT]
         started = clock()
         flush_at = started + FLUSH_SECONDS
@@ -211,9 +211,13 @@ class _Runner:
             try:
                 value = function(item)
             except BaseException as error:
+                if forked:
+                    _leave_fork(error)
                 self._error(seq, error, started, clock() - started, self._cpu_of(clock() - started))
                 count, started, seq = words[COUNT], clock(), seq + 1
                 continue
+            if forked:
+                _leave_fork()
             ended = clock()
             kind = kinds.get(type(value), LARGE)  # pyright: ignore[reportUnknownArgumentType]
             if (kind < FLOATS and (kind != INTS or not -MAX_INT < value < MAX_INT)) or turns > MAX_TURNS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,8 +38,8 @@ class Supervisor:
         self._verdict: Loss | None = None
         self._reader = FrameReader()
         self._outbox = Outbox()
-        self._stderr: deque[str] = deque()
-        self._stderr_size = 0
+        # Which of the two is read first is chance, and neither may push the other out.
+        self._stderr = {"socket": "", "pipe": ""}
         self.sock, theirs = socket.socketpair()
         for end in (self.sock, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
@@ -133,7 +132,7 @@ class Supervisor:
                 seq = meta["seq"]
                 text = bytes(frame.parts[0]).decode("utf-8", "replace")
                 if meta["stream"] == "stderr":
-                    self._remember(text)
+                    self._remember("socket", text)
                 return [Output(self.number, seq if seq >= 0 else None, meta["stream"], text)]
             case _:
                 return [Asked(self.number, frame)]
@@ -150,14 +149,11 @@ class Supervisor:
             return [], False
         text = data.decode("utf-8", "backslashreplace")
         if self.pipes[fd] == "stderr":
-            self._remember(text)
+            self._remember("pipe", text)
         return [Output(self.number, self.mark().seq, self.pipes[fd], text)], True
 
-    def _remember(self, text: str) -> None:
-        self._stderr.append(text[-STDERR_TAIL:])
-        self._stderr_size += len(self._stderr[-1])
-        while self._stderr_size - len(self._stderr[0]) > STDERR_TAIL:
-            self._stderr_size -= len(self._stderr.popleft())
+    def _remember(self, source: str, text: str) -> None:
+        self._stderr[source] = (self._stderr[source] + text[-STDERR_TAIL:])[-STDERR_TAIL:]
 
     def finish(self, code: int | None, detail: str = "") -> list[Event]:
         """It is gone (``code``: as ``subprocess`` has it; ``None``: nobody knows): read what is left, say why."""
@@ -184,7 +180,7 @@ class Supervisor:
         return events
 
     def _loss(self, code: int | None, detail: str) -> Loss:
-        output = "".join(self._stderr)[-STDERR_TAIL:]
+        output = "\n".join(text for text in self._stderr.values() if text)
         if self._verdict is not None:
             verdict = self._verdict
             return Loss(verdict.kind, code, verdict.limit, verdict.detail or detail, output)

@@ -20,7 +20,6 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=10,
 )
-# JSON has no infinities
 METAS = st.dictionaries(st.text(max_size=10), JSON, max_size=5)
 BYTES = st.binary(max_size=200)
 BUFFERS = BYTES | BYTES.map(bytearray) | BYTES.map(memoryview)

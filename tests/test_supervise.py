@@ -663,7 +663,7 @@ def test_frames_of_any_size_pass_a_socket_in_pieces() -> None:
         Frame({"n": n}, [bytes([n]) * size, b"", b"x"]) for n, size in enumerate([0, 1, 5000, 300_000, 3_000_000])
     ]
     frames.append(Frame({"many": True}, [bytes([n % 256]) for n in range(2000)]))
-    sender = threading.Thread(target=send_blocking, args=(theirs, frames))
+    sender = threading.Thread(target=lambda: [send_blocking(theirs, frame) for frame in frames])
     sender.start()
     reader, found = FrameReader(), []
     while len(found) < len(frames):
@@ -680,8 +680,7 @@ def test_an_outbox_keeps_what_the_socket_does_not_take() -> None:
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     outbox = Outbox()
-    outbox.add([Frame({}, [bytes(20_000_000)])])
-    assert not outbox.flush(ours)
+    assert not outbox.send(ours, Frame({}, [bytes(20_000_000)]))
     reader, found = FrameReader(), []
     while not found:
         outbox.flush(ours)
@@ -689,8 +688,7 @@ def test_an_outbox_keeps_what_the_socket_does_not_take() -> None:
     assert outbox.flush(ours)
     assert len(found[0].parts[0]) == 20_000_000
     theirs.close()
-    outbox.add([Frame({}, [b"x"])])
-    assert outbox.flush(ours), "a closed peer swallows"
+    assert outbox.send(ours, Frame({}, [b"x"])), "a closed peer swallows"
     ours.close()
 
 

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar, cast
 
 import msgspec
 
 from bursty.values import Buffer, Call, Frame, Invocation, Layout, Outcome, Part, Payload, Ref, Status
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MAGIC = b"bst1"
 HEADER = struct.Struct("<4sIQQ")
@@ -90,13 +92,20 @@ def decode(data: Buffer) -> Frame:
     return Frame(cast("dict[str, Any]", meta), found)
 
 
-@contextmanager
-def shaped(what: str) -> Generator[None, None, None]:
-    """What lacks a field, or has one of another shape, is no such frame."""
-    try:
-        yield
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise FrameError(f"this frame is no {what}: {type(error).__name__}: {error}") from error
+def shaped(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """For functions that take a frame apart: one that lacks a field, or has one of another shape, is no such frame."""
+
+    def guard(unpack: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(unpack)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return unpack(*args, **kwargs)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                raise FrameError(f"this frame is no {what}: {type(error).__name__}: {error}") from error
+
+        return guarded
+
+    return guard
 
 
 # Payloads: inline parts go to the frame's parts, the others are described in its meta.

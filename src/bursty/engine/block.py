@@ -192,8 +192,7 @@ class Block:
         self.results[low:high] = results
         if len(results) == 1 and is_error(results[0]):  # errors come one by one
             self.failed.add(low)
-        if self.layout is Layout.EACH:
-            self.arguments[low:high] = [None] * len(results)
+        self.arguments[low:high] = [None] * len(results)
         self.settled += len(results)
 
     def announce(self, low: int, high: int) -> None:

@@ -177,9 +177,10 @@ class Engine:
     # The thread
 
     def _drive(self) -> None:
+        timeout: float | None = 0.0
         try:
             while not self._closing:
-                events = self.backend.poll(self._timeout())
+                events = self.backend.poll(timeout)
                 with self._lock:
                     if self._closing:
                         return
@@ -188,20 +189,19 @@ class Engine:
                     for pool in list(self._pools.values()):
                         self._advance(pool, now)
                     pending = self._announcements()
+                    timeout = self._timeout(now)
                 self._tell(told)
-                _announce(pending)
                 self._listener.looked()
+                _announce(pending)  # last: who waits needs the interpreter's lock, which poll gives back
         except BaseException as error:
             self._break(error)
             raise
 
-    def _timeout(self) -> float | None:
-        with self._lock:
-            now = time.monotonic()
-            waits = [wait for pool in self._pools.values() if (wait := pool.plan.wait(now)) is not None]
-            if self.watched:
-                waits.append(WATCH_SECONDS)
-            return min(waits, default=None)
+    def _timeout(self, now: float) -> float | None:
+        waits = [wait for pool in self._pools.values() if (wait := pool.plan.wait(now)) is not None]
+        if self.watched:
+            waits.append(WATCH_SECONDS)
+        return min(waits, default=None)
 
     def _handle(self, event: Event, now: float) -> bool:
         """Take an event in; ``False``: it is for the listener, outside the lock."""

@@ -36,7 +36,7 @@ class ChildLink:
 
     def send(self, frame: Frame) -> None:
         with self._lock:
-            send_blocking(self._sock, [frame])
+            send_blocking(self._sock, frame)
 
     def invocations(self) -> Iterator[Frame]:
         """Frames for the main loop, until the supervisor closes the socket."""
@@ -66,7 +66,7 @@ class ChildLink:
             self._asked += 1
             number = self._asked
             self._waiting[number] = on_answer
-            send_blocking(self._sock, [Frame({**frame.meta, "ask": number}, frame.parts)])
+            send_blocking(self._sock, Frame({**frame.meta, "ask": number}, frame.parts))
         return number
 
     def forget(self, number: int) -> None:

@@ -138,13 +138,9 @@ def values_of(kind: int, column: memoryview, data: Buffer) -> Sequence[Buffer | 
     return cut(bytes(memoryview(data)[: sum(sizes)]), sizes)
 
 
+@codec.shaped("batch")
 def batch_of(worker: int, frame: Frame) -> Batch:
     """The batch in a frame of kind ``batch``."""
-    with codec.shaped("batch"):
-        return _batch_of(worker, frame)
-
-
-def _batch_of(worker: int, frame: Frame) -> Batch:
     meta = frame.meta
     count, first = meta["count"], meta["first"]
     values = values_of(meta["values"], memoryview(frame.parts[0]), frame.parts[3])
@@ -173,6 +169,7 @@ class SharedJournal(SharedMemory):
         self.write = self.map.write
         self.map.seek(HEAD)
         self._flush_at = 0.0
+        self._memory, self._memory_at = 0, 0.0
         self.floats[OFFSET] = time.time() - time.monotonic()
 
     @property
@@ -221,7 +218,7 @@ class SharedJournal(SharedMemory):
         if count or ended:
             offset = self.floats[OFFSET] = time.time() - time.monotonic()
             meta = {"kind": "batch", "count": count, "first": self.words[FIRST], "values": self.words[KIND]}
-            meta |= {"cpu": self.cpu, "offset": offset, "memory": peak_memory(), "ended": ended}
+            meta |= {"cpu": self.cpu, "offset": offset, "memory": self._peak_memory(), "ended": ended}
             times = (array("d", self.starts).tobytes(), array("d", self.ends).tobytes())
             parts: list[Buffer] = [self.sizes[:count].cast("B"), *times, self.data[: self.map.tell() - HEAD]]
             self._link.send(Frame(meta, parts))
@@ -230,6 +227,13 @@ class SharedJournal(SharedMemory):
         for column in (self.starts, self.ends, self.cpu):
             column.clear()
         self._flush_at = time.monotonic() + FLUSH_SECONDS
+
+    def _peak_memory(self) -> int:
+        """Asked of the kernel at most once in FLUSH_SECONDS: it only grows."""
+        now = time.monotonic()
+        if now > self._memory_at:
+            self._memory, self._memory_at = peak_memory(), now + FLUSH_SECONDS
+        return self._memory
 
     def ended(self, seq: int, stopped: int) -> None:
         """The invocation that began with ``seq`` is over; calls from ``stopped`` on were not started."""

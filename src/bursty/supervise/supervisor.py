@@ -62,8 +62,7 @@ class Supervisor:
 
     def send(self, frame: Frame) -> bool:
         """Queue a frame; tell whether all of it went out."""
-        self._outbox.add([frame])
-        return self._outbox.flush(self.sock)
+        return self._outbox.send(self.sock, frame)
 
     def invoke(self, invocation: Invocation) -> bool:
         return self.send(codec.pack_invocation(invocation))
@@ -115,6 +114,8 @@ class Supervisor:
                 return events, False
             if frames is None:
                 return events, False
+            if self._reader.drained:
+                break
         return events, True
 
     def _events_of(self, frame: Frame) -> Sequence[Event]:

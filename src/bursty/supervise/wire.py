@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Iterable, Sequence
 
 from bursty.core.codec import FrameError, decode, frame_size, head
 from bursty.values import Buffer, Frame
@@ -21,6 +20,8 @@ class FrameReader:
         self._rest = b""
         self._large: bytearray | None = None
         self._filled = 0
+        self.drained = False
+        """Whether the last read left nothing behind, so that another one would find the socket empty."""
 
     def receive(self, sock: socket.socket) -> list[Frame] | None:
         """Read once; return the frames that are complete now, ``None`` at the end of the stream.
@@ -28,6 +29,7 @@ class FrameReader:
         Raises ``BlockingIOError`` as the socket does, ``FrameError`` when the bytes are no frames.
         """
         if self._large is not None:
+            self.drained = False
             got = sock.recv_into(memoryview(self._large)[self._filled :])
             if not got:
                 return None
@@ -37,6 +39,7 @@ class FrameReader:
             frame, self._large = decode(self._large), None
             return [frame]
         got = sock.recv_into(self._scratch)
+        self.drained = got < CHUNK
         if not got:
             return None
         return self._cut(self._rest + memoryview(self._scratch)[:got])
@@ -44,7 +47,7 @@ class FrameReader:
     def _cut(self, data: bytes) -> list[Frame]:
         frames: list[Frame] = []
         position, view = 0, memoryview(data)
-        while (size := frame_size(view[position:])) is not None:
+        while position < len(data) and (size := frame_size(view[position:])) is not None:
             if position + size > len(data):
                 self._large = _memory(size)
                 self._filled = len(data) - position
@@ -71,11 +74,14 @@ def buffers_of(frame: Frame) -> list[Buffer]:
     return [head(frame), *frame.parts]
 
 
-def send_blocking(sock: socket.socket, frames: Iterable[Frame]) -> None:
-    """Send whole frames on a blocking socket."""
-    buffers: deque[memoryview] = deque()
-    for frame in frames:
-        buffers.extend(memoryview(buffer).cast("B") for buffer in buffers_of(frame) if len(buffer))
+def send_blocking(sock: socket.socket, frame: Frame) -> None:
+    """Send a whole frame on a blocking socket."""
+    found = buffers_of(frame)
+    sent = sock.send(found[0]) if len(found) == 1 else 0
+    if len(found) == 1 and sent == len(found[0]):
+        return
+    buffers = deque(memoryview(buffer).cast("B") for buffer in found if len(buffer))
+    advance(buffers, sent)
     while buffers:
         advance(buffers, sock.sendmsg(list(buffers)[:IOV_MAX]))
 
@@ -97,9 +103,22 @@ class Outbox:
     def __init__(self) -> None:
         self._buffers: deque[memoryview] = deque()
 
-    def add(self, frames: Sequence[Frame]) -> None:
-        for frame in frames:
-            self._buffers.extend(memoryview(buffer).cast("B") for buffer in buffers_of(frame) if len(buffer))
+    def send(self, sock: socket.socket, frame: Frame) -> bool:
+        """Queue a frame and send what goes now; as ``flush``."""
+        found = buffers_of(frame)
+        sent = 0
+        if not self._buffers and len(found) == 1:
+            try:
+                sent = sock.send(found[0])
+            except BlockingIOError:
+                pass
+            except OSError:
+                return True
+            if sent == len(found[0]):
+                return True
+        self._buffers.extend(memoryview(buffer).cast("B") for buffer in found if len(buffer))
+        advance(self._buffers, sent)
+        return self.flush(sock)
 
     def flush(self, sock: socket.socket) -> bool:
         """Send what goes now; tell whether nothing is left. A closed peer swallows: its loss is noticed elsewhere."""

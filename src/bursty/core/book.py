@@ -67,12 +67,20 @@ class Book:
 
     @property
     def is_idle(self) -> bool:
-        return not self.queue and not self.delayed and not any(w.flights for w in self.workers.values())
+        if self.queue or self.delayed:
+            return False
+        for worker in self.workers.values():
+            if worker.flights:
+                return False
+        return True
 
     def wanted(self) -> int:
         """How many more workers could be given a call at once."""
-        free = sum(1 for worker in self.workers.values() if not worker.flights and self._may_take(worker))
-        queued = 0
+        if not self.queue:
+            return 0
+        free = queued = 0
+        for worker in self.workers.values():
+            free += not worker.flights and self._may_take(worker)
         for span in self.queue:
             queued += span.high - span.low
             if queued > len(self.workers) + self.traits.workers:

@@ -75,8 +75,9 @@ class Plan(Book):
                 self.queue.appendleft(span)
                 return None
             size = span.high - span.low if span.alone else self._size(span)
-            taken = Span(span.group, span.low, span.low + size, span.alone)
-            if taken.high < span.high:
+            taken = span
+            if size < span.high - span.low:
+                taken = Span(span.group, span.low, span.low + size, span.alone)
                 self.queue.appendleft(Span(span.group, taken.high, span.high))
             flight = Flight(worker.next_seq, taken, taken.low, taken.high, now)
             worker.next_seq += size
@@ -94,13 +95,13 @@ class Plan(Book):
         if 0 <= high < span.high:
             self.queue.appendleft(Span(span.group, high, span.high, span.alone))
             return Span(span.group, low, high, span.alone)
-        return Span(span.group, low, span.high, span.alone)
+        return span if low == span.low else Span(span.group, low, span.high, span.alone)
 
     def _size(self, span: Span) -> int:
         group = self.groups[span.group]
-        if group.idempotent is False:
-            return 1
         available = span.high - span.low
+        if available == 1 or group.idempotent is False:
+            return 1
         share = math.ceil(available / (2 * max(1, len(self.workers))))
         duration = self.durations.get(group.function)
         if duration is None:

@@ -36,7 +36,7 @@ class Pool:
         """Queue a block's calls; those that have results already (a resumed map) are announced."""
         self.blocks[block.number] = block
         self.plan.add(_group_of(block))
-        for low, high in block.known_ranges():
+        for low, high in block.known_ranges() if block.settled else ():
             self.plan.know(block.number, low, high)
             self._settled(block, low, high, 0)
 
@@ -110,13 +110,14 @@ class Pool:
         group, ranges = settled
         block = self.blocks[group.number]
         now = time.time()
+        sent = now + flight.sent - time.monotonic()
         for start, end in ranges:
             at = low + start - first
             attempt = group.attempt(start) if group.failures or group.losses else 1
             block.settle(start, batch.values[at : at + end - start])
             block.runs.append(
                 Run(start, end, at, batch.started, batch.wall, batch.cpu, batch.offset, batch.memory,
-                _epoch(flight.sent),
+                sent,
                     now, batch.worker, attempt)
             )  # fmt: skip
             self._settled(block, start, end, batch.worker)

@@ -69,10 +69,7 @@ class Book:
     def is_idle(self) -> bool:
         if self.queue or self.delayed:
             return False
-        for worker in self.workers.values():
-            if worker.flights:
-                return False
-        return True
+        return all(not worker.flights for worker in self.workers.values())
 
     def wanted(self) -> int:
         """How many more workers could be given a call at once."""

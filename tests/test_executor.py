@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import itertools
 import json
+import operator
 import os
 import socket
 import subprocess
@@ -552,3 +553,24 @@ class TestBadInput:
         big[-1] = 7
         with Executor("local?workers=1", output="hide") as executor:
             assert executor.submit(lambda a: (len(a), int(a[-1])), big).result(200) == (size, 7)
+
+
+def test_a_call_that_waits_for_another_is_made_before_the_executor_closes() -> None:
+    with Executor("local?workers=1") as executor:
+        future = executor.submit(abs, executor.submit(abs, -3))
+    assert future.result() == 3
+
+
+def test_single_submits_behind_each_other_are_one_block_and_keep_their_own_futures() -> None:
+    with Executor("local?workers=1") as executor:
+        futures = [executor.submit(operator.mul, number, 2) for number in range(5000)]
+        assert [future.result() for future in futures] == [2 * number for number in range(5000)]
+
+
+def test_cancelling_many_single_submits_leaves_the_others_alone() -> None:
+    with Executor("local?workers=1") as executor:
+        futures = [executor.submit(operator.mul, number, 2) for number in range(500)]
+        cancelled = {number for number in range(0, 500, 3) if futures[number].cancel()}
+        kept = [number for number in range(500) if number not in cancelled]
+        assert [futures[number].result() for number in kept] == [2 * number for number in kept]
+        assert all(futures[number].cancelled() for number in cancelled)

@@ -115,7 +115,7 @@ class World:
             self.plan.forget(key[0])
 
     def cancel(self, key: Key) -> None:
-        actions = self.plan.cancel(*key, self.now)
+        actions = self.plan.cancel(*key, self.now, self.mark)
         if key not in self.outcomes:
             self.resolve(key, "cancelled")
         self.act(actions)

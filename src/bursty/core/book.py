@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from bursty.core.spans import Action, Flight, Group, Kill, Revoke, Span, Worker
-from bursty.values import BackendTraits, LossKind
+from bursty.values import BackendTraits, LossKind, Mark
 
 BACKOFF_BASE = 0.1
 BACKOFF_CAP = 30.0
@@ -44,6 +44,11 @@ class Book:
     def know(self, number: int, low: int, high: int) -> None:
         """These calls of a group need not be made: their outcomes are known."""
         self.settle_range(self.groups[number], low, high)
+
+    def can_extend(self, number: int) -> bool:
+        """Whether the last calls of a group still wait at the end of the queue."""
+        last = self.queue[-1] if self.queue else None
+        return last is not None and last.group == number and last.high == self.groups[number].count and not last.alone
 
     def extend(self, number: int, count: int) -> None:
         """Queue ``count`` more calls of a group."""
@@ -193,8 +198,8 @@ class Book:
         worker.stopped_at = now
         return [Revoke(worker.number, seq)]
 
-    def cancel(self, number: int, index: int, now: float) -> list[Action]:
-        """Nobody wants this call any more. Its outcome, should one come, is dropped."""
+    def cancel(self, number: int, index: int, now: float, mark: Callable[[int], Mark]) -> list[Action]:
+        """Nobody wants this call any more; its outcome is dropped. ``mark``: what a worker does now."""
         group = self.groups.get(number)
         if group is None or group.settled[index]:
             return []
@@ -202,14 +207,15 @@ class Book:
         for worker in self.workers.values():
             for flight in worker.flights:
                 if flight.span.group == number and flight.position <= index < flight.high:
-                    return self._cancel_in_flight(worker, flight, index, now)
+                    seq = flight.seq + index - flight.span.low
+                    return self._cancel_in_flight(worker, seq, now, mark(worker.number).seq)
         return []
 
-    def _cancel_in_flight(self, worker: Worker, flight: Flight, index: int, now: float) -> list[Action]:
-        seq = flight.seq + index - flight.span.low
-        if index == flight.position and worker.flights[0] is flight and self.traits.can_kill:
-            return self._doom(worker, seq, "cancelled")
-        return self.stop_at(worker, seq, now)
+    def _cancel_in_flight(self, worker: Worker, seq: int, now: float, running: int | None) -> list[Action]:
+        """Kill it only while it runs: what is behind it has not deserved that."""
+        if running == seq:
+            return self._doom(worker, seq, "cancelled") if self.traits.can_kill else []
+        return self.stop_at(worker, seq, now) if running is None or running < seq else []
 
     @staticmethod
     def _doom(worker: Worker, seq: int, kind: LossKind, limit: float | None = None) -> list[Action]:

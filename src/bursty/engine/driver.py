@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from bursty.engine.block import Block, Failed
 from bursty.engine.losses import closed_error
@@ -16,6 +16,8 @@ from bursty.runtime.pickling import Parts
 from bursty.values import Answered, Asked, Batch, Ended, Event, Lost, Output, WorkerSpec
 
 WATCH_SECONDS = 0.1
+HOLD_SECONDS = 0.003
+"""After a cancellation nothing new is begun for so long: who cancels one call mostly goes on to cancel the next."""
 
 
 class Listener(Protocol):
@@ -41,6 +43,7 @@ class Engine:
         self._pools: dict[WorkerSpec, Pool] = {}
         self._owners: dict[int, Pool] = {}
         self._parents: dict[int, int] = {}
+        self._hold_until = 0.0
         self._thread: threading.Thread | None = None
         self._closing = False
         self._broken: BaseException | None = None
@@ -68,6 +71,18 @@ class Engine:
                 self.backend.wake()
         _announce(pending)
 
+    def grow(self, block: Block, arguments: Any, added: Callable[[], None]) -> int | None:
+        """Add a call to a block that still waits, and tell its index; ``None``: it doesn't, make another block.
+
+        ``added`` is called before the call can be settled.
+        """
+        with self._lock:
+            pool = self._pools.get(block.options.worker)
+            index = pool.grow(block, arguments) if pool is not None and not self._closing else None
+            if index is not None:
+                added()
+            return index
+
     def _pool(self, spec: WorkerSpec) -> Pool:
         pool = self._pools.get(spec)
         if pool is None:
@@ -93,7 +108,7 @@ class Engine:
                     pool.cancel(block, index, now)
             for pool in pools:
                 pool.act_on_cancelled()
-                self._advance(pool, now)
+            self._hold_until = now + HOLD_SECONDS
             pending = self._announcements()
         _announce(pending)
         self.backend.wake()
@@ -201,6 +216,8 @@ class Engine:
         waits = [wait for pool in self._pools.values() if (wait := pool.plan.wait(now)) is not None]
         if self.watched:
             waits.append(WATCH_SECONDS)
+        if now < self._hold_until:
+            waits.append(self._hold_until - now)
         return min(waits, default=None)
 
     def _handle(self, event: Event, now: float) -> bool:
@@ -228,6 +245,8 @@ class Engine:
         if pool.plan.is_idle:
             return
         pool.tick(now)
+        if now < self._hold_until:
+            return
         try:
             self._staff(pool)
         except BackendError as error:

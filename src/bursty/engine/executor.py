@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 from bursty.engine.block import Block, Failed, Options
 from bursty.engine.code import Code, encode_function, is_constant, label_of, spec_of
 from bursty.engine.encode import block_of_calls, block_of_items, block_of_tuples, columns_to_tuples, encode_with_futures
-from bursty.engine.futures import CallFuture
+from bursty.engine.futures import CallFuture, FutureBlock
 from bursty.engine.maps import MapRun
 from bursty.engine.output import OutputMode
 from bursty.engine.progress import Progress
@@ -69,6 +69,8 @@ class Executor(concurrent.futures.Executor):
         self._idempotent = idempotent
         self._progress = progress
         self._prepared: weakref.WeakKeyDictionary[Any, tuple[Code, Options]] = weakref.WeakKeyDictionary()
+        self._growing: dict[str, FutureBlock] = {}
+        self._later: set[CallFuture[Any]] = set()
         self._maps: weakref.WeakSet[MapRun] = weakref.WeakSet()
         self._stack = ExitStack()
         self._pid = os.getpid()
@@ -80,8 +82,7 @@ class Executor(concurrent.futures.Executor):
         """One call. Futures of bursty among the arguments, at any depth, stand for their values."""
         code, options = self._prepare(fn)
         if not kwargs and all_atoms(args) and _is_small(args):
-            block = Block(code, Layout.TUPLES, [args], options, time.time())
-            return self._futures_of(block)[0]
+            return self._submit_plain(code, args, options)
         call, waits = encode_with_futures(code, args, kwargs, self._session.parts)
         if waits:
             return self._submit_later(code, call, waits, options)
@@ -168,10 +169,13 @@ class Executor(concurrent.futures.Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End. ``wait``: first let all calls finish; ``cancel_futures``: cancel what has not begun, instead."""
         if cancel_futures:
+            for future in list(self._later):
+                future.cancel()
             self._session.cancel_pending()
         if wait:
             for run in list(self._maps) if not cancel_futures else ():
                 run.drain()
+            concurrent.futures.wait(list(self._later))
             self._session.engine.join()
             self._session.close()
         else:
@@ -258,26 +262,30 @@ class Executor(concurrent.futures.Executor):
 
     def _futures_of(self, block: Block) -> list[CallFuture[Any]]:
         """Submit a block with a future for each call."""
-        engine = self._session.engine
-        futures: list[CallFuture[Any]] = [CallFuture(block, index, engine) for index in range(len(block))]
-        waiting: list[CallFuture[Any] | None] = list(futures)
-
-        def deliver(low: int, high: int) -> None:
-            for index in range(low, high):
-                future, waiting[index] = waiting[index], None
-                result = block.results[index]
-                if future is not None and result is not None:
-                    block.results[index] = b""  # the future has it, and the history needs none
-                    future.deliver(result)
-
-        block.on_settled = deliver
+        futures = FutureBlock(block, self._session.engine).futures()
         self.submit_block(block)
         return futures
+
+    def _submit_plain(self, code: Code, args: tuple[Any, ...], options: Options) -> CallFuture[Any]:
+        """A call with plain arguments; behind others of its function that still wait it joins their block."""
+        growing = self._growing.get(code.digest)
+        if growing is not None and growing.block.options == options:
+            future = growing.grow(args)
+            if future is not None:
+                self._session.history.grew()
+                return future
+        growing = FutureBlock(Block(code, Layout.TUPLES, [args], options, time.time()), self._session.engine)
+        [future] = growing.futures()
+        self.submit_block(growing.block)
+        self._growing[code.digest] = growing
+        return future
 
     def _submit_later(self, code: Code, call: Call, waits: list[CallFuture[Any]], options: Options) -> CallFuture[Any]:
         """Make the call when the futures among its arguments are done."""
         engine = self._session.engine
         future: CallFuture[Any] = CallFuture(None, 0, engine)
+        self._later.add(future)
+        future.add_done_callback(lambda _: self._later.discard(future))
         missing = len(waits)
         guard = threading.Lock()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from typing import Any, Protocol, TypeVar
 
@@ -15,6 +16,8 @@ T = TypeVar("T")
 
 class Canceller(Protocol):
     """What a future needs of its engine."""
+
+    def grow(self, block: Block, arguments: Any, added: Callable[[], None]) -> int | None: ...
 
     def cancel(self, block: Block, index: int) -> None: ...
 
@@ -135,3 +138,35 @@ class _Bad(BaseException):
 class _Raised:
     def __init__(self, error: BaseException) -> None:
         self.error = error
+
+
+class FutureBlock:
+    """A block with a future for each of its calls."""
+
+    def __init__(self, block: Block, engine: Canceller) -> None:
+        self.block = block
+        self._engine = engine
+        self._waiting: list[CallFuture[Any] | None] = [CallFuture(block, index, engine) for index in range(len(block))]
+        block.on_settled = self._deliver
+
+    def futures(self) -> list[CallFuture[Any]]:
+        """Those of all calls; before the block is submitted."""
+        return [future for future in self._waiting if future is not None]
+
+    def grow(self, arguments: Any) -> CallFuture[Any] | None:
+        """One more call, with its future; ``None`` when the block does not wait any more."""
+        future: CallFuture[Any] = CallFuture(self.block, len(self._waiting), self._engine)
+
+        def added() -> None:
+            future.bind(self.block, len(self._waiting))
+            self._waiting.append(future)
+
+        return future if self._engine.grow(self.block, arguments, added) is not None else None
+
+    def _deliver(self, low: int, high: int) -> None:
+        for index in range(low, high):
+            future, self._waiting[index] = self._waiting[index], None
+            result = self.block.results[index]
+            if future is not None and result is not None:
+                self.block.results[index] = b""  # the future has it, and the history needs none
+                future.deliver(result)

@@ -40,6 +40,10 @@ class History:
             self._calls -= len(gone)
             self.dropped += len(gone)
 
+    def grew(self) -> None:
+        """A remembered block has one call more."""
+        self._calls += 1
+
     def calls(self) -> list[CallRecord]:
         """Every remembered call that has an outcome, in the order of submission."""
         return [record for block in list(self._blocks) for record in _records(block)]

@@ -62,6 +62,9 @@ class HostEngine:
             number = self._host.ask(_submit_frame(block, self._host), lambda frame: self._take(block, frame))
             self._asks[block.number] = (number, block)
 
+    def grow(self, block: Block, arguments: Any, added: Callable[[], None]) -> int | None:
+        return None  # what is on its way to the client can't grow
+
     def _take(self, block: Block, frame: Frame) -> None:
         """Outcomes came, on the link's thread."""
         with self._lock:  # submit has put the question down by now

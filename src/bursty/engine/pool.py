@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
+from typing import Any
 
 from bursty.core.plan import Action, Fail, Group, Kill, Plan, Revoke, Send
 from bursty.engine.block import Block, Failed, Run, Sealed
@@ -39,6 +40,15 @@ class Pool:
         for low, high in block.known_ranges() if block.settled else ():
             self.plan.know(block.number, low, high)
             self._settled(block, low, high, 0)
+
+    def grow(self, block: Block, arguments: Any) -> int | None:
+        """Add a call to a block whose last calls still wait; its index, or ``None`` when they don't."""
+        if block.number not in self.blocks or len(block) >= MAX_GROWTH or not self.plan.can_extend(block.number):
+            return None
+        block.arguments.append(arguments)
+        block.results.append(None)
+        self.plan.extend(block.number, 1)
+        return len(block) - 1
 
     def open_worker(self, now: float) -> int:
         number = self._backend.open(self.spec)
@@ -190,7 +200,7 @@ class Pool:
         """Settle a call that has no outcome as cancelled, or with ``error``. ``act_on_cancelled`` must follow."""
         if block.number not in self.blocks or block.results[index] is not None:
             return
-        self._cancelled.extend(self.plan.cancel(block.number, index, now))
+        self._cancelled.extend(self.plan.cancel(block.number, index, now, self._backend.mark))
         if error is None:
             block.settle(index, [Failed(CancelledError())])
             self._settled(block, index, index + 1, 0)
@@ -204,6 +214,8 @@ class Pool:
 
 
 PEEK_SECONDS = 0.02
+MAX_GROWTH = 1024
+"""Calls that single submits may add up to in one block: it is kept until its last call is settled."""
 
 
 def _group_of(block: Block) -> Group:

@@ -91,7 +91,7 @@ def root(
 @app.command()
 def demo(
     out: Annotated[str, typer.Option(help="Folder for the table and the picture.")] = "out/demo",
-    paths: Annotated[int, typer.Option(min=100, help="How many futures to simulate.")] = 5000,
+    paths: Annotated[int, typer.Option(min=100, help="How many futures to simulate.")] = 2000,
 ) -> None:
     """Forecast real sales by simulation, and test the forecast on years that it has not seen."""
     from bursty.demo import run

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 
-def run(out_dir: str | Path = "out/demo", paths: int = 5000, say: Callable[[str], None] = print) -> Forecast:
+def run(out_dir: str | Path = "out/demo", paths: int = 2000, say: Callable[[str], None] = print) -> Forecast:
     """Simulate ``paths`` futures on the workers, write a table and a picture to ``out_dir`` and say what came out."""
     if not find_spec("matplotlib"):
         raise MissingExtra.of("matplotlib", "plot", "The demo")

@@ -10,9 +10,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from bursty.values import BackendTraits, Buffer, Env, Event, Frame, Invocation, LossKind, Mark, WorkerSpec
+if TYPE_CHECKING:
+    from bursty.values import BackendTraits, Buffer, Env, Event, Frame, Invocation, LossKind, Mark, WorkerSpec
 
 
 class Backend(Protocol):

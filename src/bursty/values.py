@@ -294,11 +294,3 @@ class BackendTraits:
     spill_bytes: int = 4 << 20
     can_kill: bool = True
     names_culprit: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """What an app's module declares, as its own Env saw it: JSON-able, stored with the version."""
-
-    app: str
-    functions: tuple[Mapping[str, Any], ...] = field(default=())

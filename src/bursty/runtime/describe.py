@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import sys
-from pathlib import Path
 from typing import Any, cast
 
 
 def load_module(target: str) -> Any:
     """Import ``package.module`` or ``path/to/file.py`` (its folder goes on the import path, as when Python runs it)."""
     if target.endswith(".py"):
-        path = Path(target).resolve()
-        if not path.is_file():
+        path = os.path.realpath(target)
+        if not os.path.isfile(path):
             raise FileNotFoundError(f"there is no file {path}")
-        folder = str(path.parent)
+        folder, name = os.path.split(path)
         if folder not in sys.path:
             sys.path.insert(0, folder)
-        target = path.stem
+        target = name.removesuffix(".py")
     return importlib.import_module(target)
 
 

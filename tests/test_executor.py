@@ -32,6 +32,9 @@ from bursty import (
     SerializationError,
     WorkerLost,
 )
+from bursty.backends.local import LocalBackend
+from bursty.engine.session import Session
+from bursty.stores.parts import ClientParts
 from conformance.backend import hold, negate, touch, wait_until
 
 MIB = 1 << 20
@@ -574,3 +577,12 @@ def test_cancelling_many_single_submits_leaves_the_others_alone() -> None:
         kept = [number for number in range(500) if number not in cancelled]
         assert [futures[number].result() for number in kept] == [2 * number for number in kept]
         assert all(futures[number].cancelled() for number in cancelled)
+
+
+def test_workers_without_work_are_let_go_and_others_come(tmp_path: Path) -> None:
+    backend = LocalBackend(1, blobs=str(tmp_path))
+    session = Session(backend, ClientParts(str(tmp_path), 1 << 20), lambda: tmp_path, idle_seconds=0.05)
+    with Executor(session) as executor:
+        first = executor.submit(os.getpid).result()
+        wait_until(lambda: not psutil.pid_exists(first), "the idle worker to end")
+        assert executor.submit(os.getpid).result() != first

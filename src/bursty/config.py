@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bursty.errors import ConfigError
 
@@ -48,10 +48,10 @@ def load_settings(
     """
     environment = os.environ if environment is None else environment
     table = _file_table(folder or Path.cwd())
-    stages = table.pop("stage", {})
+    stages = _as_table(table.pop("stage", {}), "stage")
     stage = stage or environment.get(PREFIX + "STAGE")
     known = {item.name for item in fields(Settings)}
-    merged: dict[str, Any] = {**table, **(stages.get(stage, {}) if stage else {})}
+    merged: dict[str, Any] = {**table, **(_as_table(stages.get(stage, {}), f"stage.{stage}") if stage else {})}
     unknown = sorted(set(merged) - known)
     if unknown:
         raise ConfigError(f"unknown settings: {', '.join(unknown)}", f"Known: {', '.join(sorted(known))}.")
@@ -63,6 +63,12 @@ def load_settings(
     if wrong:
         raise ConfigError(f"settings must be text: {', '.join(wrong)}")
     return replace(Settings(), **merged)
+
+
+def _as_table(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{what} must be a table, not {value!r}", 'Write it as [tool.bursty] and name = "text".')
+    return cast("dict[str, Any]", value)
 
 
 def _file_table(folder: Path) -> dict[str, Any]:
@@ -77,7 +83,7 @@ def _file_table(folder: Path) -> dict[str, Any]:
             except (OSError, ValueError) as error:
                 raise ConfigError(f"{file} can't be read: {error}") from error
             for key in path:
-                table = table.get(key, {})
+                table = _as_table(table.get(key, {}), f"{key} of {file}")
             if table or name == "bursty.toml":
                 return dict(table)
     return {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from numbers import Real
 
 from bursty.errors import ConfigError
 
@@ -25,6 +27,7 @@ SECONDS = {
     "day": 86400.0,
     "days": 86400.0,
 }
+MOST = 2.0**63
 _SHAPE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
@@ -35,24 +38,34 @@ def _parse(value: str, units: dict[str, float] | dict[str, int], what: str, exam
     return float(match[1]) * units[match[2].lower()]
 
 
+def _number(value: object, units: dict[str, float] | dict[str, int], what: str, example: str) -> float:
+    """A finite number above 0, of bytes or seconds."""
+    if isinstance(value, str):
+        number = _parse(value, units, what, example)
+    elif isinstance(value, Real) and not isinstance(value, bool):
+        number = float(value) if value < MOST else math.inf
+    else:
+        raise ConfigError(f"{value!r} is no {what}", f"Write it like {example}.")
+    if not 0 < number < MOST:
+        raise ConfigError(f"a {what} must be above 0 and not endless, not {value!r}", f"Write it like {example}.")
+    return number
+
+
 def parse_bytes(value: int | float | str | None) -> int | None:
     """``"2 GiB"`` or a number of bytes, as bytes; above 0. Raises ``ConfigError``."""
     if value is None:
         return None
-    size = int(_parse(value, BYTES, "size", '"512 MiB" or "2 GiB"') if isinstance(value, str) else value)
-    if size <= 0:
-        raise ConfigError(f"a size must be above 0, not {value!r}")
-    return size
+    size = int(_number(value, BYTES, "size", '"512 MiB" or "2 GiB"'))
+    if not size:
+        raise ConfigError(f"a size must be at least one byte, not {value!r}")
+    return value if isinstance(value, int) else size
 
 
 def parse_seconds(value: float | str | None) -> float | None:
     """``"10 min"`` or a number of seconds, as seconds; above 0. Raises ``ConfigError``."""
     if value is None:
         return None
-    seconds = _parse(value, SECONDS, "time", '"90 s", "10 min" or "2 h"') if isinstance(value, str) else float(value)
-    if not seconds > 0:
-        raise ConfigError(f"a time must be above 0 s, not {value!r}")
-    return seconds
+    return _number(value, SECONDS, "time", '"90 s", "10 min" or "2 h"')
 
 
 def format_bytes(size: float) -> str:

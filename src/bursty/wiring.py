@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from bursty.errors import ConfigError
 from bursty.ports import Backend, BlobStore, Builder
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 def open_backend(url: str, *, blobs: str, builder: Builder | None) -> Backend:
     """``local``, ``local?workers=8``. Raises ``ConfigError``."""
-    parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if (parts.scheme or parts.path) != "local":
+    name, _, query = url.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if name not in ("local", "local:", "local://"):
         raise ConfigError(f"there is no backend {url!r}", 'Known: "local", "local?workers=8".')
     from bursty.backends.local import LocalBackend
 

@@ -76,6 +76,10 @@ class Book:
             return False
         return all(not worker.flights for worker in self.workers.values())
 
+    def idle_workers(self) -> list[Worker]:
+        """Those that have nothing to do and were not told to end."""
+        return [worker for worker in self.workers.values() if not worker.flights and not worker.doomed]
+
     def wanted(self) -> int:
         """How many more workers could be given a call at once."""
         if not self.queue:

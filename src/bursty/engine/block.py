@@ -135,6 +135,7 @@ class Block:
     runs: list[Run] = field(default_factory=list[Run])
     settled: int = 0
     errors: int = 0
+    retries: int = 0
     failed: set[int] = field(default_factory=set[int])
     on_settled: Callable[[int, int], None] | None = None
     keep: Callable[[int, Sequence[Result]], Sequence[Result]] | None = None

@@ -20,6 +20,10 @@ HOLD_SECONDS = 0.003
 """After a cancellation nothing new is begun for so long: who cancels one call mostly goes on to cancel the next."""
 
 
+IDLE_SECONDS = 60.0
+"""Workers without work are let go after so long; a new one is forked in milliseconds."""
+
+
 class Listener(Protocol):
     """Who wants to know, on the driver's thread: output of calls, questions of child code, that time goes by."""
 
@@ -35,7 +39,10 @@ class Listener(Protocol):
 class Engine:
     """Owns a backend. ``submit`` and ``cancel`` may be called from any thread."""
 
-    def __init__(self, backend: Backend, parts: Parts, listener: Listener) -> None:
+    def __init__(
+        self, backend: Backend, parts: Parts, listener: Listener, *, idle_seconds: float = IDLE_SECONDS
+    ) -> None:
+        self._idle_seconds = idle_seconds
         self.backend = backend
         self._parts = parts
         self._listener = listener
@@ -159,12 +166,9 @@ class Engine:
         for other in self._pools.values():
             if other is pool or other.spec.depth != pool.spec.depth:
                 continue
-            for number, worker in list(other.plan.workers.items()):
-                if not worker.flights and not worker.doomed:
-                    if other.plan.queue:
-                        continue
-                    worker.doomed = True
-                    self.backend.retire(number)
+            for worker in other.plan.idle_workers() if not other.plan.queue else ():
+                worker.doomed = True
+                self.backend.retire(worker.number)
             others += sum(1 for worker in other.plan.workers.values() if not worker.doomed)
         own = sum(1 for worker in pool.plan.workers.values() if not worker.doomed)
         return max(0, max(1, budget - others) - own)
@@ -203,6 +207,7 @@ class Engine:
                     told = [(self._label(event), event) for event in events if not self._handle(event, now)]
                     for pool in list(self._pools.values()):
                         self._advance(pool, now)
+                        self._retire_idle(pool, now)
                     pending = self._announcements()
                     timeout = self._timeout(now)
                 self._tell(told)
@@ -212,8 +217,16 @@ class Engine:
             self._break(error)
             raise
 
+    def _retire_idle(self, pool: Pool, now: float) -> None:
+        for worker in pool.plan.idle_workers():
+            if now - worker.idle_since >= self._idle_seconds:
+                worker.doomed = True
+                self.backend.retire(worker.number)
+
     def _timeout(self, now: float) -> float | None:
         waits = [wait for pool in self._pools.values() if (wait := pool.plan.wait(now)) is not None]
+        for pool in self._pools.values():
+            waits.extend(max(0.0, worker.idle_since + self._idle_seconds - now) for worker in pool.plan.idle_workers())
         if self.watched:
             waits.append(WATCH_SECONDS)
         if now < self._hold_until:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import hashlib
 import inspect
@@ -9,122 +10,160 @@ import pickle
 import struct
 import textwrap
 import types
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, cast
 
 MAX_DEPTH = 100
 
 
-class _Hasher:
-    """Feeds values to SHA-256, each with its type and length before it, so that no two differ only by where they
-    are cut.
+class _Hash(Protocol):
+    def update(self, data: Any, /) -> None: ...
+
+
+def _put(into: _Hash, tag: str, data: bytes | bytearray | memoryview = b"") -> None:
+    """With its type and length before it, so that no two values differ only by where they are cut."""
+    into.update(tag.encode() + struct.pack("<Q", memoryview(data).nbytes))
+    into.update(data)
+
+
+class _Fingerprints:
+    """Digests of objects, each by itself: whether two parts are the same object or only equal makes no difference.
+
+    Objects are kept alive, so that no other gets the address of one that was seen.
     """
 
     def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self._depth = 0
-        self._seen: dict[int, int] = {}
+        self._known: dict[int, tuple[Any, bytes]] = {}
+        self._path: dict[int, int] = {}
 
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()[:32]
-
-    def _put(self, tag: str, data: bytes | bytearray | memoryview = b"") -> None:
-        size = memoryview(data).nbytes
-        self._hash.update(tag.encode() + struct.pack("<Q", size))
-        self._hash.update(data)
-
-    def add(self, value: Any) -> None:
-        if value is None or type(value) in (bool, int, float, complex):
-            self._put(type(value).__name__, repr(value).encode())
-        elif type(value) is str:
-            self._put("str", value.encode("utf-8", "surrogatepass"))
-        elif type(value) in (bytes, bytearray):
-            self._put(type(value).__name__, value)
-        elif id(value) in self._seen:
-            self._put("again", str(self._seen[id(value)]).encode())
+    def feed(self, into: _Hash, value: Any) -> None:
+        kind = cast(Any, type)(value)
+        if value is None or kind in (bool, int, float, complex):
+            _put(into, kind.__name__, repr(value).encode())
+        elif kind is str:
+            _put(into, "str", value.encode("utf-8", "surrogatepass"))
+        elif kind in (bytes, bytearray):
+            _put(into, kind.__name__, value)
+        elif id(value) in self._path:
+            _put(into, "around", str(len(self._path) - self._path[id(value)]).encode())
         else:
-            self._add_object(value)
+            _put(into, "object", self._digest(value))
 
-    def _add_object(self, value: Any) -> None:
-        self._seen[id(value)] = len(self._seen)
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
+    def _digest(self, value: Any) -> bytes:
+        if (known := self._known.get(id(value))) is not None:
+            return known[1]
+        if len(self._path) >= MAX_DEPTH:
             raise RecursionError("nested too deeply for a fingerprint")
+        self._path[id(value)] = len(self._path)
+        into = hashlib.sha256()
+        try:
+            self._feed_object(into, value)
+        finally:
+            del self._path[id(value)]
+        self._known[id(value)] = value, into.digest()
+        return into.digest()
+
+    def _feed_all(self, into: _Hash, tag: str, values: Iterable[Any]) -> None:
+        count = 0
+        for value in values:
+            self.feed(into, value)
+            count += 1
+        _put(into, tag, str(count).encode())
+
+    def _feed_unordered(self, into: _Hash, tag: str, groups: Iterable[tuple[Any, ...]]) -> None:
+        digests: list[bytes] = []
+        for group in groups:
+            part = hashlib.sha256()
+            for value in group:
+                self.feed(part, value)
+            digests.append(part.digest())
+        _put(into, tag, b"".join(sorted(digests)))
+
+    def _feed_object(self, into: _Hash, value: Any) -> None:
         kind = cast(Any, type)(value)
         if kind in (list, tuple):
-            self._put(kind.__name__, str(len(value)).encode())
-            for item in value:
-                self.add(item)
+            self._feed_all(into, kind.__name__, value)
         elif kind in (set, frozenset):
-            self._put(kind.__name__, "".join(sorted(map(fingerprint, value))).encode())
+            self._feed_unordered(into, kind.__name__, ((item,) for item in value))
         elif kind is dict:
-            self._put("dict", str(len(value)).encode())
-            for pair in value.items():
-                self.add(pair[0])
-                self.add(pair[1])
-        elif isinstance(value, types.FunctionType | types.MethodType | functools.partial):
-            self._put("function", fingerprint_function(value).encode())  # pyright: ignore[reportUnknownArgumentType]
-        elif isinstance(value, type | types.BuiltinFunctionType | types.ModuleType):
-            self._put("name", f"{getattr(value, '__module__', '')}:{value.__name__}".encode())
+            self._feed_unordered(into, "dict", value.items())
+        elif isinstance(value, types.FunctionType):
+            self._feed_function(into, value)
+        elif isinstance(value, types.MethodType):
+            self._feed_all(into, "method", (value.__func__, value.__self__))
+        elif isinstance(value, functools.partial):
+            self._feed_all(into, "partial", (value.func, value.args, value.keywords))  # pyright: ignore[reportUnknownMemberType]
+        elif isinstance(value, types.BuiltinFunctionType):
+            _put(into, "builtin", f"{value.__module__ or ''}:{value.__qualname__}".encode())
+            if not isinstance(value.__self__, types.ModuleType):
+                self.feed(into, value.__self__)
+        elif isinstance(value, type | types.ModuleType):
+            name = getattr(value, "__qualname__", value.__name__)
+            _put(into, "name", f"{getattr(value, '__module__', '')}:{name}".encode())
+        elif isinstance(value, types.CodeType):
+            self._feed_all(into, "code", (value.co_code, value.co_names, value.co_varnames, value.co_consts))
+        elif isinstance(value, pickle.PickleBuffer):
+            _put(into, "buffer", value.raw())
         else:
-            self._add_instance(value)
-        self._depth -= 1
+            self._feed_instance(into, value)
 
-    def _add_instance(self, value: Any) -> None:
+    def _feed_function(self, into: _Hash, function: types.FunctionType) -> None:
+        """Its source (its bytecode where there is none), defaults and closure."""
+        cells: list[Any] = []
+        for cell in function.__closure__ or ():
+            try:
+                cells.append(cell.cell_contents)
+            except ValueError:
+                cells.append("<empty>")
+        self._feed_all(into, "def", (_source(function), function.__defaults__, function.__kwdefaults__, cells))
+
+    def _feed_instance(self, into: _Hash, value: Any) -> None:
         """By what its class says of its pickling: constructor, arguments, state, and buffers out of band."""
         kind = cast(Any, type)(value)
-        self._put("class", f"{kind.__module__}:{kind.__qualname__}".encode())
-        if isinstance(value, pickle.PickleBuffer):
-            self._put("buffer", value.raw())
-            return
-        reduced = value.__reduce_ex__(5)
+        _put(into, "class", f"{kind.__module__}:{kind.__qualname__}".encode())
+        if isinstance(inner := getattr(value, "__wrapped__", None), types.FunctionType):
+            self.feed(into, inner)  # a function in a cache
+        elif isinstance(kind.__call__ if callable(value) else None, types.FunctionType):
+            self.feed(into, kind.__call__)
+        reducer = copyreg.dispatch_table.get(kind)
+        reduced: Any = value.__reduce_ex__(5) if reducer is None else reducer(value)
         if isinstance(reduced, str):
-            self._put("global", reduced.encode())
+            _put(into, "global", reduced.encode())
             return
-        for part in reduced:
-            if part is None or isinstance(part, str | Mapping | tuple | list):
-                self.add(part)
-            elif callable(part):
-                self._put("callable", f"{part.__module__}:{getattr(part, '__qualname__', '')}".encode())
-            else:  # iterators of items
-                self.add(list(part))
+        make, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
+        if (name := getattr(make, "__qualname__", None)) is not None:
+            _put(into, "make", f"{make.__module__}:{name}".encode())
+        else:
+            self.feed(into, make)
+        self.feed(into, arguments)
+        self.feed(into, state)
+        self._feed_all(into, "items", items or ())
+        if pairs is not None:
+            self._feed_all(into, "pairs", map(tuple, pairs))
 
 
 def fingerprint(value: Any) -> str:
-    """32 hex digits that equal values have in every process. Raises ``TypeError`` for what can't be pickled."""
-    hasher = _Hasher()
-    hasher.add(value)
-    return hasher.hexdigest()
+    """32 hex digits that equal values of the same types have in every process.
+
+    Raises ``TypeError`` for what can't be pickled and ``RecursionError`` for what is nested too deeply.
+    """
+    into = hashlib.sha256()
+    _Fingerprints().feed(into, value)
+    return into.hexdigest()[:32]
 
 
 def fingerprint_function(function: Callable[..., Any]) -> str:
     """32 hex digits of a function's source (its bytecode where there is none), defaults and closure."""
-    if isinstance(function, functools.partial):
-        inner = fingerprint_function(function.func)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-        return fingerprint(("partial", inner, function.args, function.keywords))  # pyright: ignore[reportUnknownMemberType]
-    if isinstance(function, types.MethodType):
-        return fingerprint(("method", fingerprint_function(function.__func__), function.__self__))
-    if not isinstance(function, types.FunctionType):
-        call: Any = type(function).__call__
-        if isinstance(call, types.FunctionType):
-            return fingerprint(("instance", fingerprint_function(call), getattr(function, "__dict__", None)))
-        return fingerprint(("builtin", getattr(function, "__module__", ""), getattr(function, "__qualname__", "")))
-    cells: list[Any] = []
-    for cell in function.__closure__ or ():
-        try:
-            cells.append(cell.cell_contents)
-        except ValueError:
-            cells.append("<empty>")
-    return fingerprint(("def", _source(function), function.__defaults__, function.__kwdefaults__, cells))
+    if isinstance(function, type):
+        return fingerprint((function, _source(function)))
+    return fingerprint(function)
 
 
-def _source(function: types.FunctionType) -> Any:
+def _source(what: types.FunctionType | type) -> Any:
+    """A lambda's has its bytecode, too: there may be another one on its lines."""
+    code = what.__code__ if isinstance(what, types.FunctionType) else None
     try:
-        return textwrap.dedent(inspect.getsource(function))
+        source = textwrap.dedent(inspect.getsource(what if code is None else code))
     except (OSError, TypeError):
-        return _code(function.__code__)
-
-
-def _code(code: types.CodeType) -> tuple[Any, ...]:
-    constants = tuple(_code(item) if isinstance(item, types.CodeType) else repr(item) for item in code.co_consts)
-    return code.co_code, code.co_names, code.co_varnames, constants
+        return code
+    return (source, code) if code is not None and code.co_name == "<lambda>" else source

@@ -153,7 +153,7 @@ class MapRun:
         """Let go: pending calls are cancelled, inputs not pulled yet are left alone."""
         self.closed = True
         self._inputs = None
+        self._progress.close()  # before: what is cancelled is not done
         for block in self._blocks:
             self._submitter.cancel_block(block)
         self._blocks.clear()
-        self._progress.close()

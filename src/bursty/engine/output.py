@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
+import traceback
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TextIO
 
 from bursty.values import Output
 
@@ -19,14 +21,19 @@ CALL_LIMIT = 256 << 10
 """Characters of one call that are shown; what comes after is counted."""
 
 
+_Call = tuple[str, int | None]
+"""A label and the call's number on its worker: single calls of one function all have the label of a first call."""
+
+
 class Printer:
     """Puts pieces of text together to lines, per call and stream."""
 
     def __init__(self, mode: OutputMode, write: Callable[[str, str], None] | None = None) -> None:
         self._mode = mode
         self._write = write or _write
-        self._held: dict[tuple[int, str], tuple[str, str]] = {}
-        self._shown: dict[tuple[int, str], tuple[str, int]] = {}
+        self._held: dict[tuple[int, str], tuple[_Call, str]] = {}
+        self._shown: dict[tuple[int, str], tuple[_Call, int]] = {}
+        self._broken = False
         self._lock = threading.Lock()
 
     def take(self, label: str, event: Output) -> None:
@@ -34,13 +41,24 @@ class Printer:
         if self._mode == "hide":
             return
         if callable(self._mode):
-            self._mode(label, event.stream, event.text)
+            self._tell(self._mode, label, event)
             return
         with self._lock:
             self._lines(label, event)
 
-    def _lines(self, label: str, event: Output) -> None:
+    def _tell(self, function: Callable[[str, str, str], None], label: str, event: Output) -> None:
+        """A user's function that raises must not take the calls with it: its first error is shown."""
+        try:
+            function(label, event.stream, event.text)
+        except Exception:
+            if not self._broken:
+                self._broken = True
+                words = traceback.format_exc()
+                self._write("stderr", f"bursty: the function given as output= raised (shown once):\n{words}")
+
+    def _lines(self, name: str, event: Output) -> None:
         key = (event.worker, event.stream)
+        label = (name, event.seq)
         before, text = self._held.pop(key, (label, ""))
         if before != label and text:
             self._line(key, before, text)
@@ -55,10 +73,11 @@ class Printer:
         if rest:
             self._held[key] = (label, rest)
 
-    def _line(self, key: tuple[int, str], label: str, line: str) -> None:
-        owner, shown = self._shown.get(key, ("", 0))
-        shown = len(line) if owner != label else shown + len(line)
-        self._shown[key] = (label, shown)
+    def _line(self, key: tuple[int, str], call: _Call, line: str) -> None:
+        label = call[0]
+        owner, shown = self._shown.get(key, (None, 0))
+        shown = len(line) if owner != call else shown + len(line)
+        self._shown[key] = (call, shown)
         if shown <= CALL_LIMIT:
             self._write(key[1], f"[{label}] {line}\n")
         elif shown - len(line) <= CALL_LIMIT:
@@ -73,9 +92,20 @@ class Printer:
 
 
 def _write(stream: str, text: str) -> None:
+    """On the driver's thread: a terminal that is gone or knows few characters must not end it."""
     target = sys.stdout if stream == "stdout" else sys.stderr
-    bar = sys.modules.get("tqdm")
-    if bar is not None and target is not None:
-        bar.tqdm.write(text, file=target, end="")  # a progress bar steps aside
-    elif target is not None:
+    if target is None:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        try:
+            _put(target, text)
+        except UnicodeEncodeError as error:
+            _put(target, text.encode(error.encoding, "backslashreplace").decode(error.encoding))
+
+
+def _put(target: TextIO, text: str) -> None:
+    bar = getattr(sys.modules.get("tqdm"), "tqdm", None)  # none while another thread imports it
+    if bar is not None:
+        bar.write(text, file=target, end="")  # a progress bar steps aside
+    else:
         target.write(text)

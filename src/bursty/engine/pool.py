@@ -144,6 +144,8 @@ class Pool:
         if outcome.status is Status.ERROR:
             verdict = self.plan.failed(event.worker, outcome.seq, outcome.wall, now)
             if verdict is None or not verdict[2]:
+                if verdict is not None:
+                    self.blocks[verdict[0].number].retries += 1
                 return
             self._settle_one(self.blocks[verdict[0].number], index, event, flight.sent, attempt)
             return
@@ -177,6 +179,9 @@ class Pool:
         self._codes.pop(event.worker, None)
         for fail in self.plan.lost(event.worker, event.loss, event.running, now):
             self._fail(fail, event.loss, event.worker, sent)
+        block = self.blocks.get(place[0].span.group) if place else None
+        if place and block is not None and block.results[place[1]] is None:
+            block.retries += 1
 
     def _fail(self, fail: Fail, loss: Loss, worker: int, sent: float) -> None:
         block = self.blocks[fail.group]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 from bursty.engine.block import Block
@@ -19,7 +20,8 @@ class Progress:
         self._blocks: list[Block] = []
         self._past_done = 0
         self._past_failed = 0
-        self._retries = 0
+        self._past_retries = 0
+        self._lock = threading.Lock()
         self._bar: Any = None
         self.shown = _is_watched() if shown is None else shown
 
@@ -27,18 +29,22 @@ class Progress:
         if self.shown:
             self._blocks.append(block)
 
-    def look(self, retries: int = 0) -> None:
-        """Draw what is done now; called ten times a second."""
-        if not self.shown:
-            return
+    def look(self) -> None:
+        """Draw what is done now; called ten times a second, on the driver's thread."""
+        with self._lock:
+            if self.shown:
+                self._draw()
+
+    def _draw(self) -> None:
         if self._bar is None:
             from tqdm.auto import tqdm
 
             self._bar = tqdm(total=self.total, desc=self._label, unit="call", delay=DELAY_SECONDS, smoothing=0.1)
-        done, failed = self._past_done, self._past_failed
+        done, failed, retries = self._past_done, self._past_failed, self._past_retries
         for block in self._blocks:
             done += block.settled
             failed += block.errors
+            retries += block.retries
         self._forget_finished()
         bar = self._bar
         if self.total is not None:
@@ -53,12 +59,15 @@ class Progress:
             block = self._blocks.pop(0)
             self._past_done += block.settled
             self._past_failed += block.errors
+            self._past_retries += block.retries
 
     def close(self) -> None:
-        if self._bar is not None:
-            self.look()
+        """Draw it a last time, and never again."""
+        with self._lock:
+            if self.shown and self._bar is not None:
+                self._draw()
+                self._bar.close()
             self.shown = False
-            self._bar.close()
 
 
 def _is_watched() -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bursty.engine.block import Block
-from bursty.engine.driver import Engine
+from bursty.engine.driver import IDLE_SECONDS, Engine
 from bursty.engine.history import History
 from bursty.engine.output import OutputMode, Printer
 from bursty.engine.progress import Progress
@@ -40,6 +40,7 @@ class CallEngine(Protocol):
 class Session:
     """A client's session; ``depth`` 0 is the client itself.
 
+    ``idle_seconds``: workers without work are let go after so long.
     ``open_home``: gives the folder where results of ``resume=`` lie, checked or made when first needed.
     """
 
@@ -52,6 +53,7 @@ class Session:
         builder: Builder | None = None,
         output: OutputMode = "show",
         preloads: bool = True,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._builder = builder
         self.parts = parts
@@ -64,7 +66,7 @@ class Session:
         self._bars: list[Progress] = []
         self._nested: Any = None
         self._logs: dict[str, ResumeLog] = {}
-        self._engine = Engine(backend, parts, self)
+        self._engine = Engine(backend, parts, self, idle_seconds=idle_seconds)
         self.engine: CallEngine = self._engine
 
     # What the engine tells

@@ -497,6 +497,14 @@ def test_a_whole_run_prints_failures_and_writes_results(
     assert "| Ppe | 1.00 s |" in (tmp_path / "out" / "map.md").read_text()
 
 
+def test_a_run_in_which_bursty_fails_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envs, "ENVS", tmp_path)
+    monkeypatch.setattr(bench_map, "PEERS", [fake(tmp_path, "bursty", {"call": [1.0, "error"]}), fake(tmp_path, "ppe")])
+    arguments = ["--rounds", "2", "--output", str(tmp_path), "--workloads"]
+    assert bench_map.main([*arguments, "map"], this_python) == 0
+    assert bench_map.main([*arguments, "map,call"], this_python) == 1
+
+
 def test_memory_runs_in_a_new_process_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = {"memory": [20.0, 999.0]}
     monkeypatch.setattr(envs, "ENVS", tmp_path)

@@ -15,6 +15,8 @@ P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 
+OPTIONS = ("name", "memory", "cpu", "gpu", "timeout", "retries", "idempotent", "env")
+
 
 class Submitted(Protocol, Generic[R]):
     """A ``concurrent.futures.Future`` with ``stats``; see ``bursty.engine.futures.CallFuture``."""
@@ -93,6 +95,8 @@ class App:
     def _declare(self, fn: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
         if not inspect.isfunction(fn):
             raise ConfigError(f"@app.function needs a function, not {fn!r}", "Write it above a def.")
+        if unknown := set(options) - set(OPTIONS):
+            raise ConfigError(f"there is no option {', '.join(sorted(unknown))}", f"Known: {', '.join(OPTIONS)}.")
         name = options.get("name") or fn.__name__
         if name in self.functions:
             raise ConfigError(f"app {self.name!r} has two functions named {name!r}", "Give one of them name=.")

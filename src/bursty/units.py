@@ -42,7 +42,7 @@ def _number(value: object, units: dict[str, float] | dict[str, int], what: str, 
     """A finite number above 0, of bytes or seconds."""
     if isinstance(value, str):
         number = _parse(value, units, what, example)
-    elif isinstance(value, Real) and not isinstance(value, bool):
+    elif not isinstance(value, bool) and isinstance(value, Real):
         number = float(value) if value < MOST else math.inf
     else:
         raise ConfigError(f"{value!r} is no {what}", f"Write it like {example}.")

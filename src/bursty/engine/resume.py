@@ -2,21 +2,23 @@
 missing.
 
 A log per name: records, each ``size u32 | CRC-32 u32 | frame``, appended and never changed. The first one names the
-function. A record that a crash cut off is dropped when the log is opened. One process writes a log at a time (flock).
-Failures are not put away: they are tried again.
+function. A record that a crash cut off, or that was damaged, is dropped with all behind it when the log is opened. One
+process writes a log at a time (flock). Failures are not put away: they are tried again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
 import struct
+import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from bursty.core.codec import FrameError, decode, encode, pack_payload, unpack_payload
 from bursty.engine.block import Block, Failed, Result, Sealed, is_error, payload_of
@@ -41,28 +43,35 @@ class ResumeLog:
         self._parts = parts
         self._known: dict[int, tuple[str, int, int]] = {}
         self._function: str | None = None
+        self._lock = threading.Lock()  # results are put away by the driver's thread while another prepares a block
         self._file = self._open()
         try:
-            self._load()
-        except BaseException:
-            self._file.close()
+            self._end = self._load()
+        except BaseException as error:
+            os.close(self._file)
+            if isinstance(error, OSError):
+                raise self._store_error(error) from error
             raise
 
-    def _open(self) -> BinaryIO:
+    def _open(self) -> int:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            file = os.fdopen(descriptor, "r+b")
-        except OSError as error:
-            raise self._store_error(error) from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
+            while True:
+                file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if self.path.exists() and os.path.samestat(os.fstat(file), self.path.stat()):
+                        return file
+                    os.close(file)  # pruned between opening and locking
+                except BaseException:
+                    os.close(file)
+                    raise
+        except BlockingIOError:
             raise StoreError(
                 f"another process is using resume={self._name!r} now", "Wait for it, end it, or use another name."
             ) from None
-        return file
+        except OSError as error:
+            raise self._store_error(error) from error
 
     def _store_error(self, error: OSError) -> StoreError:
         return StoreError(
@@ -70,17 +79,17 @@ class ResumeLog:
             "Make room or rights there, or set BURSTY_HOME to another folder.",
         )
 
-    def _load(self) -> None:
-        """Read what is there; cut off what a crash left half written."""
+    def _load(self) -> int:
+        """Read what is there, cut off what a crash left half written, and give where the log ends."""
         good = 0
-        while len(head := self._file.read(RECORD.size)) == RECORD.size:
+        while len(head := os.pread(self._file, RECORD.size, good)) == RECORD.size:
             size, check = RECORD.unpack(head)
-            body = self._file.read(size)
+            body = os.pread(self._file, size, good + RECORD.size)
             if len(body) < size or zlib.crc32(body) != check or not self._note(body, good + RECORD.size):
                 break
             good += RECORD.size + size
-        self._file.seek(good)
-        self._file.truncate()
+        os.ftruncate(self._file, good)
+        return good
 
     def _note(self, body: bytes, offset: int) -> bool:
         try:
@@ -95,7 +104,7 @@ class ResumeLog:
 
     def check(self, fn: Callable[..., Any]) -> None:
         """Raise ``ResumeMismatch`` when the log was begun with another function, or another source of it."""
-        digest = fingerprint_function(fn)
+        digest = self._digest_of_function(fn)
         if self._function is None:
             self._append([Frame({"function": digest, "label": label_of(fn)})])
             self._function = digest
@@ -124,6 +133,15 @@ class ResumeLog:
             block.know(index, self._read(offset, size))
         block.keep = lambda low, results: self._keep(block, digests, low, results)
 
+    def _digest_of_function(self, fn: Callable[..., Any]) -> str:
+        try:
+            return fingerprint_function(fn)
+        except Exception as error:
+            raise SerializationError(
+                f"function {label_of(fn)!r} has no fingerprint: {error}",
+                "resume= needs functions whose defaults and closure are plain data or can be pickled.",
+            ) from error
+
     def _digest_of(self, block: Block, index: int, argument: Any) -> str:
         try:
             return fingerprint(argument)
@@ -134,8 +152,7 @@ class ResumeLog:
             ) from error
 
     def _read(self, offset: int, size: int) -> Result:
-        self._file.seek(offset)
-        frame = decode(self._file.read(size))
+        frame = decode(os.pread(self._file, size, offset))
         payload = unpack_payload(frame.meta["shape"], frame.parts)
         return Sealed(Status.OK, payload, "", self._parts)
 
@@ -154,28 +171,36 @@ class ResumeLog:
         return results
 
     def _append(self, frames: Sequence[Frame]) -> None:
-        end = self._file.seek(0, os.SEEK_END)
-        try:
+        """All of them or, when that fails, none."""
+        records, known = bytearray(), dict[int, tuple[str, int, int]]()
+        with self._lock:
             for frame in frames:
                 body = encode(frame)
-                self._file.write(RECORD.pack(len(body), zlib.crc32(body)))
-                self._file.write(body)
-            self._file.flush()
-        except OSError as error:
-            self._undo(end)
-            raise self._store_error(error) from error
+                if "index" in frame.meta:
+                    at = self._end + len(records) + RECORD.size
+                    known[frame.meta["index"]] = (frame.meta["argument"], at, len(body))
+                records += RECORD.pack(len(body), zlib.crc32(body))
+                records += body
+            try:
+                self._write(records)
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._file, self._end)
+                raise self._store_error(error) from error
+            self._end += len(records)
+            self._known.update(known)
 
-    def _undo(self, end: int) -> None:
-        """Nothing half written stays, whatever the buffer still held."""
-        descriptor = os.dup(self._file.fileno())
-        try:
-            os.ftruncate(descriptor, end)
-            self._file = os.fdopen(descriptor, "r+b")
-        except OSError:
-            os.close(descriptor)
+    def _write(self, records: bytearray) -> None:
+        done = 0
+        with memoryview(records) as view:
+            while done < len(records):
+                done += os.pwrite(self._file, view[done:], self._end + done)
 
     def close(self) -> None:
-        self._file.close()
+        with self._lock:
+            if self._file >= 0:
+                os.close(self._file)
+            self._file = -1
 
 
 def _plain(result: Result) -> Payload:

@@ -19,10 +19,11 @@ def open_home(home: str, cache_folder: str) -> Path:
     """The folder, made if it isn't there. Raises ``StoreError`` when it can't be made or is not ours."""
     folder = Path(home).absolute()
     try:
-        made = _make(folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.stat().st_uid != os.getuid():
             raise StoreError(f"{folder} belongs to another user", "Set BURSTY_HOME to a folder of your own.")
-        if made:
+        os.chmod(folder, 0o700)
+        if _is_new(folder):
             _sign(folder, Path(cache_folder))
         else:
             _check(folder, Path(cache_folder))
@@ -34,10 +35,8 @@ def open_home(home: str, cache_folder: str) -> Path:
     return folder
 
 
-def _make(folder: Path) -> bool:
-    """Whether it is new, or holds nothing yet that we would believe."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.chmod(folder, 0o700)
+def _is_new(folder: Path) -> bool:
+    """Whether it holds nothing yet that we would believe."""
     return not (folder / TOKEN).exists() and not (folder / "resume").exists()
 
 
@@ -47,14 +46,17 @@ def _sign(folder: Path, cache: Path) -> None:
     known.mkdir(mode=0o700, parents=True, exist_ok=True)
     (known / token).touch(mode=0o600)
     (folder / ".gitignore").write_text("*\n", "utf-8")
-    (folder / TOKEN).write_text(token, "utf-8")
+    draft = folder / f"{TOKEN}.{token}"
+    draft.write_text(token, "utf-8")
+    draft.replace(folder / TOKEN)  # whole or not at all: another process may look now
 
 
 def _check(folder: Path, cache: Path) -> None:
     token = (folder / TOKEN).read_text("utf-8").strip() if (folder / TOKEN).is_file() else ""
-    known = cache / "homes" / (token if token.isalnum() else TOKEN)
-    if known.name == TOKEN or not known.is_file():
+    known = cache / "homes" / token if token.isalnum() else None
+    if known is None or not known.is_file():
+        trust = f"; if you trust it: touch {known}" if known is not None else ""
         raise StoreError(
             f"{folder} was not made by you on this machine: what is in it would be opened as code",
-            f"Delete it if it came with a cloned repository; if you trust it: touch {known}",
+            f"Delete it if it came with a cloned repository{trust}",
         )

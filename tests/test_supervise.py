@@ -38,6 +38,7 @@ class NoGroups(MemoryGroups):
 
 @pytest.fixture
 def backend(folder: Path) -> Iterator[LocalBackend]:
+    elsewhere.update(all_wardens())
     backend = LocalBackend(2, blobs=str(folder / "blobs"))
     yield backend
     backend.close()
@@ -49,7 +50,15 @@ def desk(backend: LocalBackend) -> Desk:
     return Desk(backend)
 
 
+elsewhere: set[int] = set()
+"""Wardens of executors that other tests of this process keep, as scikit-learn's do."""
+
+
 def wardens() -> list[int]:
+    return [pid for pid in all_wardens() if pid not in elsewhere]
+
+
+def all_wardens() -> list[int]:
     found: list[int] = []
     for pid in children_of(os.getpid()):
         try:

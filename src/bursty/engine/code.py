@@ -9,7 +9,7 @@ import sys
 import types
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bursty.errors import ConfigError, SerializationError
@@ -19,13 +19,16 @@ from bursty.values import FunctionSpec, Payload, Ref
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """``digest`` names it; a worker gets ``payload`` once. ``module``: what a zygote may import in advance."""
+    """``digest`` names it; a worker gets ``payload`` once. ``module``: what a zygote may import in advance.
+    ``python``: the workers' minor version, if it is not ours: nothing may travel by value.
+    """
 
     digest: str
     payload: Payload
     label: str
     module: str | None
     by_value: bool
+    python: str | None = None
 
 
 _known: weakref.WeakKeyDictionary[Any, Code] = weakref.WeakKeyDictionary()
@@ -62,12 +65,20 @@ def encode_function(function: Callable[..., Any], parts: Parts, python: str | No
             if is_constant(function):
                 _known[function] = code
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if code.by_value and python is not None and python != own:
+    if python is None or python == own:
+        return code
+    refuse_by_value(code.payload, python, f"function {code.label!r}")
+    return replace(code, python=python)
+
+
+def refuse_by_value(payload: Payload, python: str, what: str) -> None:
+    """Bytecode of another minor version ends the worker that runs it. Raises ``SerializationError``."""
+    if is_by_value(payload):
+        own = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise SerializationError(
-            f"function {code.label!r} would travel by value from Python {own} to {python}, whose bytecode differs",
-            "Put the function into a module (a .py file) and import it from there.",
+            f"{what} would travel by value from Python {own} to {python}, whose bytecode differs",
+            "Put functions and classes into a module (a .py file) and import them from there.",
         )
-    return code
 
 
 def is_constant(function: Any) -> bool:

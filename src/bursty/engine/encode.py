@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from bursty.engine.block import Block, Options
-from bursty.engine.code import Code
+from bursty.engine.code import Code, refuse_by_value
 from bursty.engine.futures import CallFuture
 from bursty.errors import SerializationError
 from bursty.runtime.pickling import Parts, SlotCollector, all_atoms, dumps_call
@@ -70,6 +70,8 @@ def encode_with_futures(
         )
     with SlotCollector() as collector:
         payload = dumps_call(args, kwargs, parts, what)
+    if code.python is not None:
+        refuse_by_value(payload, code.python, what)
     return Call(payload), collector.found
 
 

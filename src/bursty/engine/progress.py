@@ -9,6 +9,8 @@ from typing import Any
 from bursty.engine.block import Block
 
 DELAY_SECONDS = 0.5
+STILL_LOOKS = 5
+"""What has not changed is drawn anew at every fifth look: its rate and times have."""
 
 
 class Progress:
@@ -21,6 +23,8 @@ class Progress:
         self._past_done = 0
         self._past_failed = 0
         self._past_retries = 0
+        self._seen: tuple[int, int, int, int | None] | None = None
+        self._still = 0
         self._lock = threading.Lock()
         self._bar: Any = None
         self.shown = _is_watched() if shown is None else shown
@@ -35,17 +39,24 @@ class Progress:
             if self.shown:
                 self._draw()
 
-    def _draw(self) -> None:
+    def _draw(self, *, last: bool = False) -> None:
         if self._bar is None:
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=self.total, desc=self._label, unit="call", delay=DELAY_SECONDS, smoothing=0.1)
+            self._bar = tqdm(
+                total=self.total, desc=self._label, unit="call", delay=DELAY_SECONDS, smoothing=0.1, miniters=0
+            )
         done, failed, retries = self._past_done, self._past_failed, self._past_retries
         for block in self._blocks:
             done += block.settled
             failed += block.errors
             retries += block.retries
         self._forget_finished()
+        seen = done, failed, retries, self.total
+        self._still = self._still + 1 if seen == self._seen else 0
+        self._seen = seen
+        if self._still % STILL_LOOKS and not last:
+            return
         bar = self._bar
         if self.total is not None:
             bar.total = self.total
@@ -65,7 +76,7 @@ class Progress:
         """Draw it a last time, and never again."""
         with self._lock:
             if self.shown and self._bar is not None:
-                self._draw()
+                self._draw(last=True)
                 self._bar.close()
             self.shown = False
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import linecache
 import pickle
+import re
 import traceback
 from typing import Any, cast
 
@@ -14,6 +16,7 @@ from bursty.values import Payload, Ref
 
 OWN_FRAMES = ("/bursty/runtime/", "/bursty/supervise/")
 MAX_TRACEBACK = 64 << 10
+_FRAME = re.compile(r' +File "(.+)", line (\d+), in .+')
 
 
 def encode_error(error: BaseException, note: str = "") -> Payload:
@@ -110,12 +113,25 @@ def describe_error(payload: Payload) -> dict[str, Any]:
     return json.loads(bytes(part))
 
 
+def add_sources(trace: str) -> str:
+    """Source lines that the worker did not have: a notebook's cells are known to its kernel alone."""
+    lines = trace.split("\n")
+    found: list[str] = []
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        found.append(line)
+        match = _FRAME.fullmatch(line)
+        if match and not after.startswith("    ") and (source := linecache.getline(match[1], int(match[2])).strip()):
+            found.append(f"    {source}")
+    return "\n".join(found)
+
+
 def decode_error(payload: Payload, where: str = "") -> BaseException:
     """The original exception with the worker's traceback as its cause; a ``RemoteError`` where that can't be had.
 
     ``where`` is added as a note: which call, which worker, which attempt.
     """
     about = describe_error(payload)
+    about["traceback"] = add_sources(about["traceback"])
     remote = RemoteError(
         f"{about['type']}: {about['message']}", type_name=about["type"], remote_traceback=about["traceback"]
     )

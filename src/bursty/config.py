@@ -19,9 +19,8 @@ class Settings:
     """Each is also an environment variable ``BURSTY_NAME``, and a key of ``[tool.bursty]`` in pyproject.toml or of
     bursty.toml.
 
-    ``backend``: where calls run. ``home``: the folder of everything bursty keeps for this project. ``blobs``: URL
-    of the
-    blob store (default: in ``home``). ``cache``: folder of built Envs (default: the user's cache folder).
+    ``backend``: where calls run. ``home``: the folder of everything bursty keeps for this project. ``blobs``: URL of
+    the blob store (default: in ``home``). ``cache``: folder of built Envs (default: the user's cache folder).
     """
 
     backend: str = "local"
@@ -50,6 +49,8 @@ def load_settings(
     table = _file_table(folder or Path.cwd())
     stages = _as_table(table.pop("stage", {}), "stage")
     stage = stage or environment.get(PREFIX + "STAGE")
+    if stage and stages and stage not in stages:
+        raise ConfigError(f"there is no stage {stage!r}", f"Known: {', '.join(sorted(stages))}.")
     known = {item.name for item in fields(Settings)}
     merged: dict[str, Any] = {**table, **(_as_table(stages.get(stage, {}), f"stage.{stage}") if stage else {})}
     unknown = sorted(set(merged) - known)

@@ -62,6 +62,11 @@ def open_session(backend: str, *, blobs: str, home: str, cache: str, output: Any
     from bursty.stores.home import open_home
     from bursty.stores.parts import ClientParts
 
+    if "://" in blobs:
+        raise ConfigError(
+            f"blobs={blobs!r}: workers of this backend share large values through a folder",
+            "Set BURSTY_BLOBS to a folder's path, or leave it out.",
+        )
     builder = UvBuilder(cache)
     chosen = open_backend(backend, blobs=blobs, builder=builder)
     parts = ClientParts(blobs, chosen.traits.spill_bytes)

@@ -24,9 +24,9 @@ from bursty.core.codec import FrameError, decode, encode, pack_payload, unpack_p
 from bursty.engine.block import Block, Failed, Result, Sealed, is_error, payload_of
 from bursty.engine.code import label_of
 from bursty.engine.fingerprint import fingerprint, fingerprint_function
-from bursty.errors import ConfigError, ResumeMismatch, SerializationError, StoreError
+from bursty.errors import BlobNotFound, ConfigError, ResumeMismatch, SerializationError, StoreError
 from bursty.runtime.pickling import Parts
-from bursty.values import Frame, Payload, Status
+from bursty.values import Frame, Payload, Ref, Status
 
 RECORD = struct.Struct("<II")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -130,7 +130,9 @@ class ResumeLog:
                     f"resume={self._name!r}: the argument of call {position} of {block.code.label} is not what it was",
                     f"Give the inputs in the same order, use another name, or delete {self.path}.",
                 )
-            block.know(index, self._read(offset, size))
+            result = self._read(offset, size)
+            if result is not None:
+                block.know(index, result)
         block.keep = lambda low, results: self._keep(block, digests, low, results)
 
     def _digest_of_function(self, fn: Callable[..., Any]) -> str:
@@ -151,9 +153,16 @@ class ResumeLog:
                 "resume= needs arguments that are plain data or can be pickled.",
             ) from error
 
-    def _read(self, offset: int, size: int) -> Result:
+    def _read(self, offset: int, size: int) -> Result | None:
+        """The kept value; ``None`` when a large part of it was pruned since: the call is made again."""
         frame = decode(os.pread(self._file, size, offset))
         payload = unpack_payload(frame.meta["shape"], frame.parts)
+        try:
+            for part in payload.parts:
+                if isinstance(part, Ref):
+                    self._parts.get_part(part.digest, part.size)
+        except BlobNotFound:
+            return None
         return Sealed(Status.OK, payload, "", self._parts)
 
     def _keep(self, block: Block, digests: list[str], low: int, results: Sequence[Result]) -> Sequence[Result]:

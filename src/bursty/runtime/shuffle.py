@@ -44,15 +44,15 @@ def partition_of(key: Any, partitions: int) -> int:
 def _stable_hash(key: Any) -> int:
     if key is None:
         return 0
-    if isinstance(key, str) and not isinstance(key, enum.Enum):
+    if isinstance(key, str):
         return zlib.crc32(key.encode("utf-8", "surrogatepass"))
     if isinstance(key, bytes):
         return zlib.crc32(key)
-    if isinstance(key, enum.Enum):
+    if isinstance(key, int | float | complex | decimal.Decimal | fractions.Fraction | dt.timedelta):
+        return hash(key)  # these hash by value, without a seed, and alike across types
+    if isinstance(key, enum.Enum):  # those that are text or numbers, too, equal these
         return zlib.crc32(f"{type(key).__qualname__}.{key.name}".encode())
-    if isinstance(key, int | float | complex | decimal.Decimal | fractions.Fraction):
-        return hash(key)  # numbers hash by value, without a seed, and alike across types
-    if isinstance(key, dt.date | dt.time | dt.timedelta | uuid.UUID):
+    if isinstance(key, dt.date | dt.time | uuid.UUID):
         return zlib.crc32(str(_moment(key)).encode())
     if isinstance(key, tuple):
         return zlib.crc32(repr([_stable_hash(item) for item in key]).encode())  # pyright: ignore[reportUnknownVariableType]
@@ -69,6 +69,8 @@ def _moment(key: Any) -> Any:
     """Times with a zone are equal when they are the same moment."""
     if isinstance(key, dt.datetime) and key.tzinfo is not None:
         return key.astimezone(dt.UTC)
+    if isinstance(key, dt.time) and (offset := key.utcoffset()) is not None:
+        return dt.timedelta(0, key.second, key.microsecond, 0, key.minute, key.hour) - offset
     return key
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,3 +129,23 @@ def _try(parent: Path | None, name: str, *, v2: bool) -> tuple[Path, bool] | Non
                 os.rmdir(made)
         return None
     return folder, v2
+
+
+def resident_bytes(pid: int) -> int | None:
+    """Resident memory of a process, or ``None`` when it is gone."""
+    if sys.platform != "linux":
+        return _resident_by_psutil(pid)
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:  # the second field counts pages
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def _resident_by_psutil(pid: int) -> int | None:
+    import psutil
+
+    try:
+        return psutil.Process(pid).memory_info().rss
+    except psutil.Error:
+        return None

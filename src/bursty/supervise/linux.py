@@ -49,15 +49,3 @@ def descendants_of(pid: int) -> list[int]:
         found.append(child)
         pending.extend(children_of(child))
     return found
-
-
-def resident_bytes(pid: int) -> int | None:
-    """Resident memory of a process (/proc/PID/statm, second field, in pages), or ``None`` when it is gone."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * _PAGE
-    except (OSError, IndexError, ValueError):
-        return None
-
-
-_PAGE = os.sysconf("SC_PAGE_SIZE")

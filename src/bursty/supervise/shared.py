@@ -5,9 +5,8 @@ the supervisor reads from here who was running and what was finished. The superv
 number of the first call that the worker must not start any more.
 
 Each word is written by one side only and is eight bytes aligned, so that it is never seen half written. The worker
-marks
-a call before it reads the limit; the supervisor sets the limit and reads the mark a moment later. So a call that is not
-marked by then will not be started by this worker, and may be given to another one.
+marks a call before it reads the limit; the supervisor sets the limit and reads the mark a moment later. So a call
+that is not marked by then will not be started by this worker, and may be given to another one.
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bursty.core import codec
-from bursty.supervise.limits import MemoryGroup
-from bursty.supervise.linux import resident_bytes
+from bursty.supervise.limits import MemoryGroup, resident_bytes
 from bursty.supervise.nursery import Nursery
 from bursty.supervise.shared import Marks, batch_of, create_memory
 from bursty.supervise.wire import FrameReader, Outbox

@@ -1,8 +1,8 @@
 """The zygote: a process that has imported what workers need, and forks a worker in milliseconds when told to.
 
-It has one thread and never calls a user's function. Orders are JSON messages on a stream socket, each a length,
-then the
-text; the order to fork carries four descriptors: the worker's socket, its shared memory, its stdout and its stderr.
+It has one thread and never calls a user's function. Orders are JSON messages on a stream socket, each a length, then
+the text; the order to fork carries four descriptors: the worker's socket, its shared memory, its stdout and its
+stderr.
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ class _Zygote:
                     self._wakeup.recv(4096)
                 self._reap()
             if self._control in ready and not self._receive():
+                for pid in self._workers:  # the client is gone; where there is no subreaper nobody else finds them
+                    _kill_group(pid)
                 return
 
     def _receive(self) -> bool:
@@ -148,10 +150,9 @@ class _Zygote:
     def _reap(self) -> None:
         """Report workers that ended; whatever they left running in their process group goes with them."""
         for pid in list(self._workers):
-            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            status = _collect(pid)
+            if status is None:
                 continue
-            _kill_group(pid)
-            _, status = os.waitpid(pid, 0)
             number = self._workers.pop(pid)
             self._say({"op": "exit", "id": number, "code": os.waitstatus_to_exitcode(status)})
 
@@ -159,6 +160,20 @@ class _Zygote:
         text = json.dumps(message).encode()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._control.sendall(LENGTH.pack(len(text)) + text)
+
+
+def _collect(pid: int) -> int | None:
+    """Reap a child that has ended, with its group; its wait status, or ``None`` while it lives."""
+    if hasattr(os, "waitid"):  # the group goes while the zombie still holds its number
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return None
+        _kill_group(pid)
+        return os.waitpid(pid, 0)[1]
+    ended, status = os.waitpid(pid, os.WNOHANG)  # macOS before Python 3.13
+    if not ended:
+        return None
+    _kill_group(pid)
+    return status
 
 
 def _kill_group(pid: int) -> None:

@@ -254,6 +254,14 @@ class TestNoTerminal:
             assert list(executor.map(slow, [1], progress=None)) == [1]
         assert ("slow: 100%" in capfd.readouterr().err) == drawn
 
+    def test_a_program_that_only_imports_ipykernel_is_no_notebook(self) -> None:
+        import ipykernel.kernelapp
+        import IPython
+
+        assert ipykernel.kernelapp
+        assert IPython.get_ipython() is None
+        assert not Progress("work", 5, None).shown
+
     def test_the_maps_own_option_wins(self, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
         with Executor("local?workers=2", output="hide", progress=True) as executor:
             assert list(executor.map(slow, [1], progress=False)) == [1]

@@ -31,7 +31,7 @@ class TestPrecedence:
             ({}, None, {}, "file"),
             ({}, "prod", {}, "stage"),
             ({"BURSTY_STAGE": "prod"}, None, {}, "stage"),
-            ({"BURSTY_STAGE": "none"}, "prod", {}, "stage"),
+            ({"BURSTY_STAGE": "other"}, "prod", {}, "stage"),
             (environment, "prod", {}, "environment"),
             (environment, "prod", {"backend": "given"}, "given"),
             (environment, None, {"backend": ""}, "environment"),
@@ -157,7 +157,7 @@ class TestUrls:
     )
     def test_bad_ones(self, folder: Path, url: str) -> None:
         with pytest.raises(ConfigError) as caught:
-            open_backend(url, blobs="memory://", builder=None)
+            open_backend(url, blobs=str(folder), builder=None)
         assert repr(url) in str(caught.value)
 
     def test_an_executor_refuses_them(self, folder: Path) -> None:

@@ -84,5 +84,5 @@ class Progress:
 def _is_watched() -> bool:
     if sys.stderr is not None and sys.stderr.isatty():
         return True
-    kernel = sys.modules.get("ipykernel")
-    return kernel is not None and "IPython" in sys.modules
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None

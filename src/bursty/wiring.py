@@ -50,8 +50,13 @@ def open_session(backend: str, *, blobs: str, home: str, cache: str, output: Any
 
     ``blobs``: URL of the blob store. ``home``: the project's folder. ``cache``: the folder of built Envs.
     """
-    from bursty.runtime.host import current_host
+    from bursty.runtime.host import current_host, importing_now
 
+    if (what := importing_now()) is not None:
+        raise ConfigError(
+            f"an Executor was used while a worker imports {what}",
+            "Code of a module that makes calls belongs under: if __name__ == '__main__':",
+        )
     host = current_host()
     if host is not None:
         from bursty.engine.hosted import NestedSession

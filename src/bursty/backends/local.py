@@ -148,13 +148,13 @@ class LocalBackend:
         return found.mark() if found is not None else Mark()
 
     def peek(self, worker: int) -> Sequence[Event]:
-        """Read the journal while the worker is inside a call: the same call before and after, so nobody wrote."""
+        """Read the journal while the worker is inside a call: the same state before and after, so nobody wrote."""
         found = self._workers.get(worker)
         if found is None:
             return []
-        before = found.mark()
-        batch = found.marks.unsent(worker) if before.seq is not None else None
-        return [batch] if batch is not None and found.mark() == before else []
+        before = found.marks.state()
+        batch = found.marks.unsent(worker) if found.mark().seq is not None else None
+        return [batch] if batch is not None and found.marks.state() == before else []
 
     def kill(self, worker: int, kind: LossKind, limit: float | None = None) -> None:
         with self._lock:

@@ -11,6 +11,8 @@ from bursty.values import BackendTraits, LossKind, Mark
 
 BACKOFF_BASE = 0.1
 BACKOFF_CAP = 30.0
+MAX_FUNCTIONS = 1000
+"""Functions whose durations are remembered."""
 
 
 class Book:
@@ -69,6 +71,11 @@ class Book:
     def forget(self, number: int) -> None:
         """Drop a group; all its calls are settled."""
         self.groups.pop(number, None)
+
+    def drop(self, number: int) -> None:
+        """Drop a group that has not begun, with its place in the queue."""
+        self.forget(number)
+        self.queue = deque(span for span in self.queue if span.group != number)
 
     @property
     def is_idle(self) -> bool:
@@ -142,6 +149,9 @@ class Book:
         known = self.durations.get(function)
         self.durations[function] = each if known is None else known + (each - known) * min(0.5, 0.1 * count)
         self.samples[function] = self.samples.get(function, 0) + count
+        if len(self.durations) > MAX_FUNCTIONS:
+            oldest = next(iter(self.durations))
+            del self.durations[oldest], self.samples[oldest]
 
     def failed(self, worker: int, seq: int, seconds: float, now: float) -> tuple[Group, int, bool] | None:
         """A call raised: its group, index, and whether that is its outcome (else it is tried again)."""

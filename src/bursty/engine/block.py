@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bursty.engine.code import Code
+from bursty.engine.ending import note_interrupt
 from bursty.runtime.faults import decode_error
 from bursty.runtime.pickling import Parts, loads, pack_atoms
 from bursty.values import Buffer, Call, CallStats, Invocation, Layout, Payload, Status, WorkerSpec
@@ -111,6 +112,18 @@ class Run:
         )
 
 
+@dataclass(slots=True)
+class CallLog:
+    """What reports need of a block, without its function, arguments and values. ``failed``: calls without a value."""
+
+    label: str
+    first: int
+    submitted: float
+    size: int
+    runs: list[Run] = field(default_factory=list[Run])
+    failed: set[int] = field(default_factory=set[int])
+
+
 _numbers = itertools.count(1)
 
 
@@ -119,7 +132,6 @@ class Block:
     """``arguments``: plain values (ITEMS), tuples of them (TUPLES) or encoded calls (EACH); freed as calls settle.
 
     ``keep(low, results)``: puts results away before anybody sees them, and gives them or errors in their place.
-    ``failed``: the calls without a value; their results are let go of when they are read.
     ``on_settled(low, high)``: told, on the driver's thread and without its lock, when calls have their results.
     """
 
@@ -132,11 +144,10 @@ class Block:
     first: int = 0
     number: int = field(default_factory=lambda: next(_numbers))
     results: list[Result | None] = field(default_factory=list[Result | None])
-    runs: list[Run] = field(default_factory=list[Run])
+    log: CallLog = field(init=False)
     settled: int = 0
     errors: int = 0
     retries: int = 0
-    failed: set[int] = field(default_factory=set[int])
     on_settled: Callable[[int, int], None] | None = None
     keep: Callable[[int, Sequence[Result]], Sequence[Result]] | None = None
     changed: threading.Condition | None = None
@@ -144,6 +155,18 @@ class Block:
 
     def __post_init__(self) -> None:
         self.results = [None] * len(self.arguments)
+        self.log = CallLog(self.code.label, self.first, self.submitted, len(self.arguments))
+
+    @property
+    def runs(self) -> list[Run]:
+        """Times of the calls that have outcomes."""
+        return self.log.runs
+
+    def grow(self, arguments: Any) -> None:
+        """One more call."""
+        self.arguments.append(arguments)
+        self.results.append(None)
+        self.log.size += 1
 
     def know(self, index: int, result: Result) -> None:
         """The call's result is known before it is made."""
@@ -192,7 +215,7 @@ class Block:
         high = low + len(results)
         self.results[low:high] = results
         if len(results) == 1 and is_error(results[0]):  # errors come one by one
-            self.failed.add(low)
+            self.log.failed.add(low)
         self.arguments[low:high] = [None] * len(results)
         self.settled += len(results)
 
@@ -204,6 +227,10 @@ class Block:
             with self.changed:
                 if low <= self.waiting < high:
                     self.changed.notify_all()
+
+    def let_go(self) -> None:
+        """Nobody reads these results any more."""
+        self.results[:] = [_TAKEN] * len(self.results)
 
     def take(self, index: int, timeout: float | None = None) -> list[Result]:
         """Wait for the result of call ``index``; give it and those behind it that are there too, and let go of them.
@@ -217,7 +244,10 @@ class Block:
                 self.waiting = index
                 try:
                     if not changed.wait_for(lambda: results[index] is not None, timeout):
-                        raise TimeoutError(f"no result within {timeout} s")
+                        raise TimeoutError("the results did not all come within the time that was given to them")
+                except KeyboardInterrupt:
+                    note_interrupt()
+                    raise
                 finally:
                     self.waiting = -1
         try:

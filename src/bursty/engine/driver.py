@@ -68,7 +68,11 @@ class Engine:
                 return
             pool = self._pool(block.options.worker)
             pool.add(block)
-            self._staff(pool)
+            try:
+                self._staff(pool)
+            except BaseException:
+                pool.drop(block)
+                raise
             pool.dispatch(time.monotonic())
             pending = self._announcements()
             if self._thread is None:
@@ -89,6 +93,10 @@ class Engine:
             if index is not None:
                 added()
             return index
+
+    def is_driver(self) -> bool:
+        """Whether this is the driver's own thread, which must not wait for calls."""
+        return threading.current_thread() is self._thread
 
     def _pool(self, spec: WorkerSpec) -> Pool:
         pool = self._pools.get(spec)
@@ -169,9 +177,8 @@ class Engine:
             for worker in other.plan.idle_workers() if not other.plan.queue else ():
                 worker.doomed = True
                 self.backend.retire(worker.number)
-            others += sum(1 for worker in other.plan.workers.values() if not worker.doomed)
-        own = sum(1 for worker in pool.plan.workers.values() if not worker.doomed)
-        return max(0, max(1, budget - others) - own)
+            others += len(other.plan.workers)
+        return max(0, max(1, budget - others) - len(pool.plan.workers))
 
     def _budget(self, depth: int) -> int:
         """Workers that calls at this depth may have: what calls around them, that are not just waiting, leave free."""

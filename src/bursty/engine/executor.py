@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import concurrent.futures
 import inspect
 import os
-import sys
 import threading
 import time
 import weakref
@@ -18,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from bursty.engine.block import Block, Failed, Options
 from bursty.engine.code import Code, encode_function, is_constant, label_of, spec_of
 from bursty.engine.encode import block_of_calls, block_of_items, block_of_tuples, columns_to_tuples, encode_with_futures
+from bursty.engine.ending import end_at_exit, has_ended
 from bursty.engine.futures import CallFuture, FutureBlock
 from bursty.engine.maps import MapRun
 from bursty.engine.output import OutputMode
@@ -74,7 +73,10 @@ class Executor(concurrent.futures.Executor):
         self._maps: weakref.WeakSet[MapRun] = weakref.WeakSet()
         self._stack = ExitStack()
         self._pid = os.getpid()
-        _alive.add(self)
+        self._is_derived = False
+        self._session.hold()
+        weakref.finalize(self, self._session.release).atexit = False
+        end_at_exit(self)
 
     # concurrent.futures
 
@@ -167,7 +169,10 @@ class Executor(concurrent.futures.Executor):
         return map_reduce(self, map_fn, inputs, reduce_fn, key, workers)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End. ``wait``: first let all calls finish; ``cancel_futures``: cancel what has not begun, instead."""
+        """End. ``wait``: first let all calls finish; ``cancel_futures``: cancel what has not begun, instead.
+
+        One that ``options()`` gave only waits: the workers are those of the executor that it came from.
+        """
         if cancel_futures:
             for future in list(self._later):
                 future.cancel()
@@ -177,15 +182,18 @@ class Executor(concurrent.futures.Executor):
                 run.drain()
             concurrent.futures.wait(list(self._later))
             self._session.engine.join()
+        if self._is_derived:
+            return
+        if wait:
             self._session.close()
         else:
             self._session.close_when_done()
-        _alive.discard(self)
+        has_ended(self)
 
     def kill(self) -> None:
         """End now: running calls are killed, their futures fail."""
         self._session.close()
-        _alive.discard(self)
+        has_ended(self)
 
     def __enter__(self) -> Executor:
         self._stack.enter_context(use_runner(self))
@@ -221,7 +229,9 @@ class Executor(concurrent.futures.Executor):
         unknown = set(changes) - set(options)
         if unknown:
             raise ConfigError(f"there is no option {', '.join(sorted(unknown))}", f"Known: {', '.join(options)}.")
-        return Executor(self._session, **{**options, **changes})
+        derived = Executor(self._session, **{**options, **changes})
+        derived._is_derived = True
+        return derived
 
     def report(self) -> Any:
         """What the calls so far took: a table, and the timeline as a picture. See ``bursty.engine.report.Report``."""
@@ -321,6 +331,8 @@ class Executor(concurrent.futures.Executor):
         block.on_settled = deliver
         if not future.cancelled():
             self.submit_block(block)
+            if future.cancelled():  # in between
+                self.cancel_block(block)
 
     def _map(
         self,
@@ -372,21 +384,3 @@ class Executor(concurrent.futures.Executor):
 
 def _is_small(args: tuple[Any, ...]) -> bool:
     return all(not isinstance(arg, str | bytes) or len(arg) < 1 << 16 for arg in args)
-
-
-_alive: weakref.WeakSet[Executor] = weakref.WeakSet()
-
-
-def _end_all() -> None:
-    """At exit: finish what was submitted, as the standard executors do; after Ctrl-C kill it."""
-    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
-    for executor in list(_alive):
-        if executor._pid != os.getpid():  # pyright: ignore[reportPrivateUsage]
-            continue
-        if interrupted:
-            executor.kill()
-        else:
-            executor.shutdown()
-
-
-atexit.register(_end_all)

@@ -7,7 +7,8 @@ from concurrent.futures import CancelledError, Future, InvalidStateError
 from typing import Any, Protocol, TypeVar
 
 from bursty.engine.block import Block, Failed, Result, is_error, open_result
-from bursty.errors import SerializationError
+from bursty.engine.ending import note_interrupt
+from bursty.errors import BackendError, SerializationError
 from bursty.runtime.pickling import active_collector, take_slot
 from bursty.values import CallStats
 
@@ -16,6 +17,8 @@ T = TypeVar("T")
 
 class Canceller(Protocol):
     """What a future needs of its engine."""
+
+    def is_driver(self) -> bool: ...
 
     def grow(self, block: Block, arguments: Any, added: Callable[[], None]) -> int | None: ...
 
@@ -61,7 +64,16 @@ class CallFuture(Future[T]):
         return self._opened.error if isinstance(self._opened, _Raised) else None
 
     def _open(self, timeout: float | None) -> Any:
-        sealed = self._sealed(timeout)
+        if self._engine.is_driver() and not self.done():
+            raise BackendError(
+                "result() of a call that is not done, inside a done-callback, would wait for itself",
+                "Give that call a callback too, or wait on another thread.",
+            )
+        try:
+            sealed = self._sealed(timeout)
+        except KeyboardInterrupt:
+            note_interrupt()
+            raise
         try:
             return open_result(sealed)
         except BaseException as error:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bursty.engine.block import Block
+from bursty.engine.block import Block, CallLog
 from bursty.values import CallStats
 
 MAX_CALLS = 50_000
@@ -23,22 +23,25 @@ class CallRecord:
 
 
 class History:
-    """The latest blocks, at most ``MAX_CALLS`` calls of them, without arguments and values."""
+    """The latest blocks, at most ``MAX_CALLS`` calls of them, without functions, arguments and values.
+
+    ``dropped``: calls that were forgotten for later ones.
+    """
 
     def __init__(self, limit: int = MAX_CALLS) -> None:
         self._limit = limit
-        self._blocks: deque[Block] = deque()
+        self._logs: deque[CallLog] = deque()
         self._calls = 0
         self.dropped = 0
 
     def note(self, block: Block) -> None:
         """Remember a block; forget the oldest ones beyond the limit."""
-        self._blocks.append(block)
-        self._calls += len(block)
-        while self._calls > self._limit and len(self._blocks) > 1:
-            gone = self._blocks.popleft()
-            self._calls -= len(gone)
-            self.dropped += len(gone)
+        self._logs.append(block.log)
+        self._calls += block.log.size
+        while self._calls > self._limit and len(self._logs) > 1:
+            gone = self._logs.popleft()
+            self._calls -= gone.size
+            self.dropped += gone.size
 
     def grew(self) -> None:
         """A remembered block has one call more."""
@@ -46,11 +49,10 @@ class History:
 
     def calls(self) -> list[CallRecord]:
         """Every remembered call that has an outcome, in the order of submission."""
-        return [record for block in list(self._blocks) for record in _records(block)]
+        return [record for log in list(self._logs) for record in _records(log)]
 
 
-def _records(block: Block) -> Iterator[CallRecord]:
-    for run in list(block.runs):
+def _records(log: CallLog) -> Iterator[CallRecord]:
+    for run in list(log.runs):
         for index in range(run.low, run.high):
-            failed = index in block.failed
-            yield CallRecord(block.code.label, block.first + index, run.stats(index, block.submitted), failed)
+            yield CallRecord(log.label, log.first + index, run.stats(index, log.submitted), index in log.failed)

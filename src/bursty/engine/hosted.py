@@ -22,6 +22,9 @@ class NestedSession(Session):
     """The session of a process that is itself a worker."""
 
     def __init__(self, host: WorkerHost) -> None:
+        self._holders = 0
+        self._holders_lock = threading.Lock()
+        self.closed = False
         self.parts = host
         self.depth = host.depth + 1
         self.preloads = False
@@ -62,6 +65,9 @@ class HostEngine:
             number = self._host.ask(_submit_frame(block, self._host), lambda frame: self._take(block, frame))
             self._asks[block.number] = (number, block)
 
+    def is_driver(self) -> bool:
+        return False
+
     def grow(self, block: Block, arguments: Any, added: Callable[[], None]) -> int | None:
         return None  # what is on its way to the client can't grow
 
@@ -86,12 +92,15 @@ class HostEngine:
     def cancel(self, block: Block, index: int) -> None:
         with self._lock:
             if (found := self._asks.get(block.number)) is not None:
-                self._host.ask(Frame({"kind": "cancel", "of": found[0], "index": index}), lambda _: None)
+                self._tell_cancelled(found[0], index)
 
     def cancel_block(self, block: Block) -> None:
         with self._lock:
             if (found := self._asks.get(block.number)) is not None:
-                self._host.ask(Frame({"kind": "cancel", "of": found[0], "index": None}), lambda _: None)
+                self._tell_cancelled(found[0], None)
+
+    def _tell_cancelled(self, number: int, index: int | None) -> None:
+        self._host.forget(self._host.ask(Frame({"kind": "cancel", "of": number, "index": index}), lambda _: None))
 
     def cancel_all(self) -> None:
         for _, block in list(self._asks.values()):

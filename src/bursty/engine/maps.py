@@ -16,6 +16,8 @@ SLAB_SECONDS = 0.02
 FIRST_SLAB = 64
 MAX_SLAB = 8192
 WINDOW_SLABS = 4
+MAX_PULL = 256
+"""Inputs pulled between two looks at the clock."""
 _PLAIN = {bytes}
 _NUMBERS = {int, float}
 
@@ -62,7 +64,7 @@ class MapRun:
             self._add(list(self._inputs))
             self._inputs = None
         else:
-            self._pull()
+            self._pull_once()
 
     def _add(self, items: list[Any]) -> None:
         if items:
@@ -72,18 +74,23 @@ class MapRun:
             self._progress.watch(block)
             self._submitter.submit_block(block)
 
-    def _pull(self) -> None:
-        """Pull inputs while there is room: a slab at a time, and no slab for longer than a moment."""
-        while not self._is_dry():
-            outstanding = self._pulled - self._delivered
-            window = self._buffersize or WINDOW_SLABS * self._slab
-            room = min(window - outstanding, self._slab)
-            if room <= 0 or (self._buffersize is None and outstanding > window - self._slab):
-                return
-            items = self._pull_slab(room)
-            self._add(items)
-            if not self._is_dry() and len(items) == self._slab:
-                self._slab = min(2 * self._slab, MAX_SLAB)
+    def _pull_once(self) -> bool:
+        """Pull a slab of inputs if there is room, for no longer than a moment; tell whether there may be more room."""
+        outstanding = self._pulled - self._delivered
+        window = self._buffersize or WINDOW_SLABS * self._slab
+        room = min(window - outstanding, self._slab)
+        if self._is_dry() or room <= 0 or (self._buffersize is None and outstanding > window - self._slab):
+            return False
+        items = self._pull_slab(room)
+        self._add(items)
+        if not self._is_dry() and len(items) == self._slab:
+            self._slab = min(2 * self._slab, MAX_SLAB)
+        return True
+
+    def _pull_until(self, is_there: Callable[[], bool]) -> None:
+        """Keep workers busy; but once the next result is there, it goes first: inputs may come slowly."""
+        while self._pull_once() and not is_there():
+            pass
 
     def _is_dry(self) -> bool:
         return self._inputs is None
@@ -92,9 +99,11 @@ class MapRun:
         inputs = self._inputs or iter(())
         items: list[Any] = []
         until = time.monotonic() + SLAB_SECONDS
+        size = 1
         while len(items) < room:
-            some = list(itertools.islice(inputs, min(256, room - len(items)) if items else 1))
+            some = list(itertools.islice(inputs, min(size, room - len(items))))
             items.extend(some)
+            size = min(2 * size, MAX_PULL)
             if not some:
                 self._inputs = None
                 self._progress.total = self._pulled + len(items)
@@ -112,17 +121,23 @@ class MapRun:
         self._inputs = None
 
     def results(self) -> Generator[Any, None, None]:
-        """Values in input order. Closing it cancels what has no outcome."""
+        """Values in input order. Closing it cancels what has no outcome, also when nothing was read."""
+        results = self._results()
+        next(results)  # only a generator that has begun runs its ``finally`` when it is closed
+        return results
+
+    def _results(self) -> Generator[Any, None, None]:
         try:
+            yield None
             while self._blocks:
                 block = self._blocks[0]
                 index, size = 0, len(block)
                 while index < size:
+                    self._pull_until(lambda block=block, index=index: block.results[index] is not None)
                     taken = block.take(index, self._time_left())
                     index += len(taken)
                     self._delivered += len(taken)
-                    if self._inputs is not None:
-                        self._pull()
+                    self._pull_once()
                     yield from self._opened(taken)
                 self._blocks.popleft()
         finally:
@@ -156,4 +171,5 @@ class MapRun:
         self._progress.close()  # before: what is cancelled is not done
         for block in self._blocks:
             self._submitter.cancel_block(block)
+            block.let_go()
         self._blocks.clear()

@@ -13,6 +13,7 @@ from bursty.engine.block import Block, Failed, Run, Sealed
 from bursty.engine.losses import loss_error
 from bursty.ports import Backend
 from bursty.runtime.pickling import Parts
+from bursty.runtime.recent import Recent
 from bursty.values import Answered, Batch, Ended, Loss, Lost, Outcome, Status, WorkerSpec
 
 Announcement = tuple[Block, int, int]
@@ -28,7 +29,7 @@ class Pool:
         self.announcements: list[Announcement] = []
         self._backend = backend
         self._parts = parts
-        self._codes: dict[int, set[str]] = {}
+        self._codes: dict[int, Recent] = {}
         self._cancelled: list[Action] = []
 
     # Blocks and workers
@@ -41,19 +42,23 @@ class Pool:
             self.plan.know(block.number, low, high)
             self._settled(block, low, high, 0)
 
+    def drop(self, block: Block) -> None:
+        """Forget a block none of whose calls was begun: there is no worker to be had."""
+        self.plan.drop(block.number)
+        self.blocks.pop(block.number, None)
+
     def grow(self, block: Block, arguments: Any) -> int | None:
         """Add a call to a block whose last calls still wait; its index, or ``None`` when they don't."""
         if block.number not in self.blocks or len(block) >= MAX_GROWTH or not self.plan.can_extend(block.number):
             return None
-        block.arguments.append(arguments)
-        block.results.append(None)
+        block.grow(arguments)
         self.plan.extend(block.number, 1)
         return len(block) - 1
 
     def open_worker(self, now: float) -> int:
         number = self._backend.open(self.spec)
         self.plan.join(number, now)
-        self._codes[number] = set()
+        self._codes[number] = Recent()
         return number
 
     def dispatch(self, now: float) -> None:
@@ -65,8 +70,9 @@ class Pool:
         block = self.blocks[send.span.group]
         known = self._codes[send.worker]
         digest = block.code.digest
-        invocation = block.invocation(send.seq, send.span.low, send.span.high, with_code=digest not in known)
-        known.add(digest)
+        is_known = digest in known
+        known.use(digest)
+        invocation = block.invocation(send.seq, send.span.low, send.span.high, with_code=not is_known)
         self._backend.send(send.worker, invocation)
 
     def act(self, actions: Sequence[Action]) -> None:
@@ -89,8 +95,13 @@ class Pool:
             place = self.plan.locate(worker.number, mark.seq)
             if place is not None and place[1] > place[0].position:
                 for event in self._backend.peek(worker.number):
-                    if isinstance(event, Batch):
+                    if isinstance(event, Batch) and self._is_next(event):
                         self.take_batch(event)
+
+    def _is_next(self, batch: Batch) -> bool:
+        """Whether a peek saw nothing behind outcomes still on their way: those would then be taken for seen."""
+        place = self.plan.locate(batch.worker, batch.seqs[0])
+        return place is not None and place[1] <= place[0].position
 
     # Events
 

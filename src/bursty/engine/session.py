@@ -24,6 +24,8 @@ class CallEngine(Protocol):
 
     def submit(self, block: Block) -> None: ...
 
+    def is_driver(self) -> bool: ...
+
     def grow(self, block: Block, arguments: Any, added: Callable[[], None]) -> int | None: ...
 
     def cancel(self, block: Block, index: int) -> None: ...
@@ -56,6 +58,9 @@ class Session:
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._builder = builder
+        self._holders = 0
+        self._holders_lock = threading.Lock()
+        self.closed = False
         self.parts = parts
         self.depth = 0
         self.preloads = preloads
@@ -89,8 +94,23 @@ class Session:
     def looked(self) -> None:
         for bar in self._bars:
             bar.look()
+        if self._engine.watched and not any(bar.shown for bar in self._bars):
+            self._engine.watched = False
 
     # What executors need
+
+    def hold(self) -> None:
+        """One more executor uses this session."""
+        with self._holders_lock:
+            self._holders += 1
+
+    def release(self) -> None:
+        """One fewer; when none is left, close once every call has its outcome."""
+        with self._holders_lock:
+            self._holders -= 1
+            last = self._holders == 0
+        if last and not self.closed:
+            self.close_when_done()
 
     def follow(self, bar: Progress) -> None:
         """Draw this bar until it closes."""
@@ -115,6 +135,7 @@ class Session:
         self._engine.cancel_waiting()
 
     def close(self) -> None:
+        self.closed = True
         self.engine.close()
         self._printer.flush()
         while self._logs:

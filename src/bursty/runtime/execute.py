@@ -14,7 +14,9 @@ from typing import Any, NoReturn, Protocol
 
 from bursty.errors import BurstyError
 from bursty.runtime.faults import encode_error, format_traceback
+from bursty.runtime.host import importing
 from bursty.runtime.pickling import Parts, dumps, loads
+from bursty.runtime.recent import Recent
 from bursty.values import Buffer, Invocation, Layout, Outcome, Payload, Status
 
 SHORT_CALL = 50e-6
@@ -25,7 +27,7 @@ SMALL_VALUE = 64 << 10
 NO_LIMIT = (1 << 63) - 1
 
 # Places in Lane.words, and of STARTED in Lane.floats.
-CURRENT, LIMIT, COUNT, FIRST, KIND = 0, 1, 2, 3, 4
+CURRENT, LIMIT, COUNT, FIRST, KIND, GENERATION = 0, 1, 2, 3, 4, 5
 STARTED = 8
 IDLE = -1
 LARGE, PICKLES, INTS, FLOATS, NONES = -1, 0, 1, 2, 3
@@ -101,8 +103,14 @@ class Functions:
         self._parts = parts
         self._known: dict[str, Callable[..., Any]] = {}
         self._codes: dict[str, Payload] = {}
+        self._recent = Recent()
 
     def learn(self, invocation: Invocation) -> None:
+        """Take in the function that an invocation brings; forget the one not used for longest."""
+        forgotten = self._recent.use(invocation.function)
+        if forgotten is not None:
+            self._known.pop(forgotten, None)
+            self._codes.pop(forgotten, None)
         if invocation.code is not None and invocation.function not in self._known:
             parts = tuple(p if not isinstance(p, memoryview) else bytes(p) for p in invocation.code.parts)
             self._codes[invocation.function] = Payload(parts)
@@ -110,7 +118,8 @@ class Functions:
     def get(self, digest: str) -> Callable[..., Any]:
         """Raises what opening the function raised: a module that fails to import fails its calls, not the worker."""
         if digest not in self._known:
-            self._known[digest] = loads(self._codes[digest], self._parts)
+            with importing("the function's module"):
+                self._known[digest] = loads(self._codes[digest], self._parts)
             del self._codes[digest]
         return self._known[digest]
 
@@ -131,6 +140,7 @@ def execute(invocation: Invocation, journal: Journal, functions: Functions, part
     """
     functions.learn(invocation)
     runner = _Runner(journal, parts)
+    journal.begin(invocation.seq, time.monotonic())  # importing the function's module counts as its first call's time
     try:
         function = functions.get(invocation.function)
         arguments = _arguments(invocation, parts)

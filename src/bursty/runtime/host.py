@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Protocol
 
 from bursty.values import Buffer, Frame
@@ -25,6 +26,22 @@ class WorkerHost(Protocol):
 
 
 _host: list[WorkerHost] = []
+_importing: list[str] = []
+
+
+@contextmanager
+def importing(what: str) -> Generator[None, None, None]:
+    """While workers import the user's modules: an executor made then would import them again, and so on for ever."""
+    _importing.append(what)
+    try:
+        yield
+    finally:
+        _importing.pop()
+
+
+def importing_now() -> str | None:
+    """What is being imported by a worker or its zygote in this process, if anything."""
+    return _importing[-1] if _importing else None
 
 
 def set_host(host: WorkerHost) -> None:

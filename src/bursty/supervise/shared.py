@@ -29,6 +29,7 @@ from bursty.runtime.execute import (
     FIRST,
     FLOATS,
     FLUSH_SECONDS,
+    GENERATION,
     IDLE,
     INTS,
     KIND,
@@ -100,6 +101,10 @@ class Marks(SharedMemory):
         started = self.floats[STARTED]
         seq = self.words[CURRENT]
         return Mark(None if seq == IDLE else seq, started)
+
+    def state(self) -> tuple[int, ...]:
+        """Changes whenever the worker begins a call, records an outcome or sends the journal off."""
+        return tuple(self.words[place] for place in (CURRENT, COUNT, GENERATION))
 
     def unsent(self, worker: int) -> Batch | None:
         """The outcomes that lie in the journal; only to be called while the worker is inside a call, or dead.
@@ -221,6 +226,7 @@ class SharedJournal(SharedMemory):
             times = (array("d", self.starts).tobytes(), array("d", self.ends).tobytes())
             parts: list[Buffer] = [self.sizes[:count].cast("B"), *times, self.data[: self.map.tell() - HEAD]]
             self._link.send(Frame(meta, parts))
+        self.words[GENERATION] += 1
         self.words[COUNT] = 0
         self.map.seek(HEAD)
         for column in (self.starts, self.ends, self.cpu):

@@ -21,10 +21,13 @@ import sys
 import threading
 from typing import Any, NoReturn
 
+from bursty.runtime.host import importing
 from bursty.supervise.linux import die_with_parent
 
 LENGTH = struct.Struct("<I")
 FDS_PER_ORDER = 4
+PRELOAD_SECONDS = 20
+"""A module that takes longer is left to the calls that need it, where their time limit applies."""
 AGAIN = (
     "import sys,json;sys.path[:],fd,settings=json.loads(sys.argv[1]);"
     "from bursty.supervise.zygote import run_zygote;run_zygote(fd,settings)"
@@ -48,14 +51,21 @@ def _prepare(control_fd: int, settings: dict[str, Any]) -> None:
     import bursty.supervise.child
 
     assert bursty.supervise.child.run_worker
+    signal.signal(signal.SIGALRM, _too_long)
     for name in settings["preload"]:
         # What fails here fails again in the call that needs it, and is reported there.
-        with contextlib.suppress(BaseException):
+        with contextlib.suppress(BaseException), importing(f"module {name!r}"):
+            signal.alarm(PRELOAD_SECONDS)
             importlib.import_module(name)
+        signal.alarm(0)
     if threading.active_count() > 1:
         _start_over(control_fd, settings)
     gc.collect()
     gc.freeze()
+
+
+def _too_long(number: int, frame: object) -> None:
+    raise TimeoutError(f"a module took longer than {PRELOAD_SECONDS} s to import")
 
 
 def _noted(number: int, frame: object) -> None:

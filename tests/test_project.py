@@ -24,7 +24,9 @@ IMPORTS_OF_RUNTIME = {
     "bursty.runtime.diagnose",
     "bursty.runtime.execute",
     "bursty.runtime.faults",
+    "bursty.runtime.host",
     "bursty.runtime.pickling",
+    "bursty.runtime.recent",
     "bursty.values",
     "cloudpickle",
 }

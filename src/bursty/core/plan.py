@@ -41,6 +41,9 @@ TICK = 0.01
 PEEK = 0.02
 """How often finished outcomes are fetched from behind a long call."""
 MAX_TICK = 0.25
+START_SECONDS = 120.0
+"""How long a worker may take from its first invocation to its first call: imports are no call's time."""
+START_TICK = 1.0
 
 
 class Plan(Book):
@@ -195,6 +198,10 @@ class Plan(Book):
             if not worker.flights or worker.doomed:
                 continue
             seen = mark(worker.number)
+            if self._starts_too_long(worker, now, seen):
+                worker.doomed = True
+                actions.append(Kill(worker.number, "start", START_SECONDS))
+                continue
             if worker.stop is not None:
                 self._finish_steal(worker, now, seen)
             limit = self._over_time(worker, now, seen)
@@ -204,6 +211,11 @@ class Plan(Book):
         if idle and not self.queue:
             actions.extend(self._steal(now, mark) or self._double(now, mark))
         return actions
+
+    def _starts_too_long(self, worker: Worker, now: float, mark: Mark) -> bool:
+        """Whether it has had calls for long and begun none: it hangs in the import of their module."""
+        waits = self.traits.names_culprit and not worker.ran and mark.seq is None
+        return waits and now - worker.flights[0].sent > START_SECONDS
 
     def _over_time(self, worker: Worker, now: float, mark: Mark) -> float | None:
         if mark.seq is None:
@@ -275,6 +287,8 @@ class Plan(Book):
         for worker in self.workers.values():
             if worker.stop is not None and worker.flights:
                 waits.append(TICK)
+            if worker.flights and not worker.ran:
+                waits.append(START_TICK)
             for flight in worker.flights:
                 group = self.groups.get(flight.span.group)
                 if len(worker.flights) > 1 or flight.high - flight.position > 1:

@@ -47,6 +47,11 @@ def loss_error(loss: Loss, block: Block, index: int, worker: int, attempt: int) 
                 f"{call}: its worker exited with code {loss.code} in the middle of it{output}",
                 "Something called os._exit; return a value or raise an error instead.",
             )
+        case "start" if loss.limit:
+            return WorkerLost(
+                f"{call}: its worker began no call within {format_seconds(loss.limit)}{output}",
+                "The import of the function's module hangs or takes very long: try it in a fresh python.",
+            )
         case "start":
             return WorkerLost(
                 f"{call}: no worker could be started: {loss.detail or 'it ended before it was ready'}{output}",

@@ -140,7 +140,6 @@ def execute(invocation: Invocation, journal: Journal, functions: Functions, part
     """
     functions.learn(invocation)
     runner = _Runner(journal, parts)
-    journal.begin(invocation.seq, time.monotonic())  # importing the function's module counts as its first call's time
     try:
         function = functions.get(invocation.function)
         arguments = _arguments(invocation, parts)

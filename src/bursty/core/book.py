@@ -88,17 +88,19 @@ class Book:
         return [worker for worker in self.workers.values() if not worker.flights and not worker.doomed]
 
     def wanted(self) -> int:
-        """How many more workers could be given a call at once."""
-        if not self.queue:
-            return 0
-        free = queued = 0
+        """How many more workers could be given a call at once: queued ones, and those that wait behind others."""
+        enough = len(self.workers) + self.traits.workers
+        free = waiting = 0
         for worker in self.workers.values():
-            free += not worker.flights and self._may_take(worker)
+            if worker.flights:
+                waiting += sum(flight.high - flight.position for flight in worker.flights) - 1
+            else:
+                free += self._may_take(worker)
         for span in self.queue:
-            queued += span.high - span.low
-            if queued > len(self.workers) + self.traits.workers:
+            waiting += span.high - span.low
+            if waiting > enough:
                 break
-        return max(0, queued - free)
+        return max(0, waiting - free)
 
     @property
     def has_doubles(self) -> bool:

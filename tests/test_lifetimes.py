@@ -133,3 +133,21 @@ def test_no_worker_to_be_had_is_an_error_and_no_hang(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "told: no worker can be started" in done.stdout
+
+
+def say_without_a_line_end(text: str) -> None:
+    print(text, end="")
+
+
+def test_text_without_a_line_end_is_shown_when_its_call_is_over(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = ""
+
+    def is_there() -> bool:
+        nonlocal shown
+        shown += capsys.readouterr().out
+        return "half a line" in shown
+
+    with Executor("local?workers=1") as executor:
+        executor.submit(say_without_a_line_end, "half a line").result()
+        wait_until(is_there)
+        assert executor.submit(abs, -1).result() == 1

@@ -31,6 +31,8 @@ class Listener(Protocol):
 
     def asked(self, event: Asked) -> None: ...
 
+    def calls_over(self, worker: int) -> None: ...
+
     def worker_gone(self, worker: int) -> None: ...
 
     def looked(self) -> None: ...
@@ -218,6 +220,9 @@ class Engine:
                     pending = self._announcements()
                     timeout = self._timeout(now)
                 self._tell(told)
+                for event in events:
+                    if isinstance(event, Ended):
+                        self._listener.calls_over(event.worker)
                 self._listener.looked()
                 _announce(pending)  # last: who waits needs the interpreter's lock, which poll gives back
         except BaseException as error:

@@ -84,7 +84,9 @@ class Printer:
             self._write(key[1], f"[{label}] … more output of this call is not shown\n")
 
     def flush(self, worker: int | None = None) -> None:
-        """Show what has no line end yet: the worker is gone, or the executor closes."""
+        """Show what has no line end yet: its call or its worker is over, or the executor closes."""
+        if not self._held:
+            return
         with self._lock:
             for key in [key for key in self._held if worker in (None, key[0])]:
                 label, text = self._held.pop(key)

@@ -86,6 +86,9 @@ class Session:
             self._nested = NestedCalls(self._engine, self.build)
         self._nested.take(event)
 
+    def calls_over(self, worker: int) -> None:
+        self._printer.flush(worker)  # text without a line end does not wait for the next call
+
     def worker_gone(self, worker: int) -> None:
         self._printer.flush(worker)
         if self._nested is not None:

@@ -20,7 +20,7 @@ HOLD_SECONDS = 0.003
 """After a cancellation nothing new is begun for so long: who cancels one call mostly goes on to cancel the next."""
 
 
-IDLE_SECONDS = 60.0
+IDLE_SECONDS = 600.0
 """Workers without work are let go after so long; a new one is forked in milliseconds."""
 
 

@@ -11,7 +11,7 @@ from bursty.engine.block import Block, Options
 from bursty.engine.code import Code, refuse_by_value
 from bursty.engine.futures import CallFuture
 from bursty.errors import SerializationError
-from bursty.runtime.pickling import Parts, SlotCollector, all_atoms, dumps_call
+from bursty.runtime.pickling import ATOMS, Parts, SlotCollector, all_atoms, dumps_call
 from bursty.values import Call, Layout
 
 
@@ -42,8 +42,13 @@ def block_of_calls(code: Code, calls: list[Call], options: Options, first: int =
     return Block(code, Layout.EACH, calls, options, time.time(), weight=weight, first=first)
 
 
-def _atom_weight(values: Iterable[Any]) -> int:
+_UNSIZED = ATOMS - {str, bytes}
+
+
+def _atom_weight(values: Sequence[Any]) -> int:
     """Bytes of the longest text or bytes among plain values."""
+    if set(map(type, values)) <= _UNSIZED:
+        return 0
     sized = [len(value) for value in values if type(value) is str or type(value) is bytes]
     return max(sized, default=0)
 

@@ -26,6 +26,8 @@ from bursty.core.spans import Action, Fail, Flight, Group, Kill, Revoke, Send, S
 from bursty.values import Loss, Mark
 
 FLOOR_SECONDS = 0.001
+SMALL_SECONDS = 0.005
+"""Work a worker up to which each gets its share in one go."""
 PROBE = 2
 """Calls in the first invocations of a function of unknown duration."""
 STEAL_AFTER = 0.002
@@ -111,6 +113,8 @@ class Plan(Book):
             size = min(share, PROBE)
         else:
             each = max(duration, 1e-7)
+            if available * each <= SMALL_SECONDS * len(self.workers):
+                share = math.ceil(available / max(1, len(self.workers)))  # sharing it out in turns would cost more
             size = max(min(share, int(self.traits.batch_seconds / each)), int(FLOOR_SECONDS / each))
         if group.weight:
             size = min(size, self.traits.max_bytes // group.weight)

@@ -98,10 +98,14 @@ class Layout(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One application of a function: its payload, and the payloads of calls whose futures are among its arguments."""
+    """One application of a function: its payload, and the payloads of calls whose futures are among its arguments.
+
+    ``shown``: the arguments in words, for errors; it does not travel with the call.
+    """
 
     payload: Payload
     slots: tuple[Payload, ...] = ()
+    shown: str = ""
 
 
 @dataclass(frozen=True, slots=True)

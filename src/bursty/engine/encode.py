@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, cast
 
 from bursty.engine.block import Block, Options
 from bursty.engine.code import Code, refuse_by_value
@@ -77,7 +77,28 @@ def encode_with_futures(
         payload = dumps_call(args, kwargs, parts, what)
     if code.python is not None:
         refuse_by_value(payload, code.python, what)
-    return Call(payload), collector.found
+    return Call(payload, shown=_in_words(args, kwargs)), collector.found
+
+
+def _in_words(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Arguments as errors show them: plain ones as they are, others by type and size, for their repr may take long."""
+    named = [f"{name}={_word(value)}" for name, value in kwargs.items()]
+    return ", ".join([*map(_word, args), *named])[:MAX_WORDS]
+
+
+def _word(value: Any) -> str:
+    if type(value) in ATOMS:
+        return repr(value[:80] if isinstance(value, str | bytes) else value)
+    kind = cast(Any, type)(value)
+    shape: Any = getattr(value, "shape", None)
+    size = (
+        f" {shape}" if isinstance(shape, tuple) else f" of {len(cast(Any, value))}" if isinstance(value, _SIZED) else ""
+    )
+    return f"<{kind.__qualname__}{size}>"
+
+
+_SIZED = (list, tuple, dict, set, frozenset, bytearray)
+MAX_WORDS = 200
 
 
 def _is_foreign(value: Any) -> bool:

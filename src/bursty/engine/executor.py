@@ -320,7 +320,7 @@ class Executor(concurrent.futures.Executor):
         from bursty.engine.depend import payload_of
 
         slots = tuple(payload_of(wait) for wait in waits)
-        block = block_of_calls(code, [Call(call.payload, slots)], options)
+        block = block_of_calls(code, [Call(call.payload, slots, call.shown)], options)
         future.bind(block, 0)
 
         def deliver(low: int, high: int) -> None:

@@ -120,14 +120,15 @@ class HostEngine:
 def _submit_frame(block: Block, host: WorkerHost) -> Frame:
     code, options = block.code, block.options
     parts: list[Buffer] = []
+    calls = _encoded(block, host)
     meta: dict[str, Any] = {
         "kind": "submit",
+        "shown": [call.shown for call in calls],
         "digest": code.digest,
         "label": code.label,
         "code": add_payload(code.payload, parts),
         "calls": [
-            [add_payload(call.payload, parts), [add_payload(slot, parts) for slot in call.slots]]
-            for call in _encoded(block, host)
+            [add_payload(call.payload, parts), [add_payload(slot, parts) for slot in call.slots]] for call in calls
         ],
         "first": block.first,
         "retries": options.retries,

@@ -13,9 +13,9 @@ SHOWN = 200
 
 
 def describe_input(block: Block, index: int) -> str:
-    """The call's argument when it is plain; its position otherwise (encoded values are not opened here)."""
+    """The call's position and arguments; of encoded ones what was noted before (values are not opened here)."""
     if block.layout is Layout.EACH:
-        return f"call {block.first + index} of {block.code.label}"
+        return f"call {block.first + index}, {block.code.label}({block.arguments[index].shown})"
     value = block.arguments[index]
     text = f"{block.code.label}({value!r})" if block.layout is Layout.ITEMS else f"{block.code.label}{value!r}"
     if len(text) > SHOWN:

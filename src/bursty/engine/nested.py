@@ -104,7 +104,10 @@ def _block_of(frame: Frame) -> Block:
         return payload
 
     code = Code(meta["digest"], take(meta["code"]), meta["label"], None, True)
-    calls = [Call(take(payload), tuple(map(take, slots))) for payload, slots in meta["calls"]]
+    calls = [
+        Call(take(payload), tuple(map(take, slots)), shown)
+        for (payload, slots), shown in zip(meta["calls"], meta["shown"], strict=True)
+    ]
     env = Env(meta["env"][0], python=meta["env"][1], files=meta["env"][2]) if "env" in meta else None
     options = Options(
         meta["retries"], meta["timeout"], meta["idempotent"], WorkerSpec(env, meta["memory"], meta["depth"])

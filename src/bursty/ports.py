@@ -6,13 +6,16 @@ fakes that do. ``wiring`` maps names and URLs to adapters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from bursty.core.runstate import Change, EventDraft
+    from bursty.records import Document, OutboxItem, Pending, RunQuery, RunRecord
+    from bursty.records import Event as RunEvent
     from bursty.values import BackendTraits, Buffer, Env, Event, Frame, Invocation, LossKind, Mark, WorkerSpec
 
 
@@ -125,6 +128,110 @@ class BlobStore(Protocol):
     def delete(self, key: str) -> bool:
         """Remove; tell whether there was one."""
         ...
+
+
+class StateStore(Protocol):
+    """Runs, their events, the outbox, and documents. Thread-safe; any number of processes may have it open.
+
+    Rules come from ``core.runstate`` as data; a store makes each ``Change`` one conditional write, together with its
+    event and outbox rows, and decides nothing. A store that fails raises ``StoreError``; a write
+    whose answer was lost may be made again, for its own condition refuses it then.
+    """
+
+    skew: float
+    """How far the clocks of its users may differ, in seconds; 0 when the store's own clock counts."""
+
+    @property
+    def url(self) -> str:
+        """From which another process opens the same store, without secrets."""
+        ...
+
+    def now(self) -> float:
+        """Seconds since the epoch by the clock that counts."""
+        ...
+
+    # Runs
+
+    def submit(self, run: RunRecord, event: EventDraft) -> tuple[RunRecord, bool]:
+        """Insert a queued run, due ``not_before`` (0: now), with its first event. When there is one of the same app
+        with the same ``idempotency_key``: give that one, and ``False``. ``created_at`` is the store's."""
+        ...
+
+    def get(self, run: str) -> RunRecord | None: ...
+
+    def find(self, query: RunQuery) -> Sequence[RunRecord]:
+        """The newest first."""
+        ...
+
+    def change(self, *changes: Change) -> Sequence[RunRecord | None]:
+        """Make each change if its condition holds: the run as it is then; ``None`` when refused or there is no such
+        run. Each is atomic; all are in one transaction where the store has such."""
+        ...
+
+    def claim(self, owner: str, lease: float, limit: int, app: str | None = None) -> Sequence[RunRecord]:
+        """Make ``runstate.claim`` on at most ``limit`` runs that are due, by priority, then by ``not_before`` and id.
+        No run goes to two callers."""
+        ...
+
+    def expired(self, limit: int) -> Sequence[RunRecord]:
+        """Running ones whose lease has ended (by ``skew``) and that may not be claimed: for ``runstate.reap``."""
+        ...
+
+    def pending(self, app: str | None = None) -> Pending: ...
+
+    def wait(self, timeout: float) -> None:
+        """Return when a run may have become due, at the latest after ``timeout`` seconds."""
+        ...
+
+    def wake(self) -> None:
+        """Make every ``wait`` of this process return."""
+        ...
+
+    def events(self, subject: str, after: int = 0) -> Sequence[RunEvent]:
+        """Of a run (its id) or a document (``kind/key``), in order, those with ``seq`` above ``after``."""
+        ...
+
+    def delete_runs(self, ids: Sequence[str]) -> int:
+        """Remove final runs with their events and delivered outbox rows; tell how many. Open ones stay."""
+        ...
+
+    # Outbox
+
+    def take_outbox(self, limit: int, lease: float) -> Sequence[OutboxItem]:
+        """Rows that are due, each to one caller until ``lease`` seconds from now; ``tries`` counts this one."""
+        ...
+
+    def outbox_done(self, item: OutboxItem) -> bool:
+        """It was delivered. ``False`` when another caller has taken it since."""
+        ...
+
+    def outbox_later(self, item: OutboxItem, delay: float, error: str) -> bool:
+        """It could not be delivered: due again after ``delay`` seconds. ``False`` as in ``outbox_done``."""
+        ...
+
+    def outbox(self, run: str) -> Sequence[OutboxItem]:
+        """Undelivered rows of a run."""
+        ...
+
+    # Documents
+
+    def document(self, kind: str, key: str) -> Document | None: ...
+
+    def documents(self, kind: str, prefix: str = "") -> Sequence[Document]:
+        """In key order, those whose key begins with ``prefix``."""
+        ...
+
+    def put_document(
+        self, kind: str, key: str, data: Mapping[str, Any], *, rev: int, event: EventDraft | None = None
+    ) -> Document | None:
+        """Write if its revision is ``rev`` (0: if there is none), with the event; ``None`` when refused."""
+        ...
+
+    def delete_document(self, kind: str, key: str, *, rev: int) -> bool:
+        """Remove it if its revision is ``rev``. Its events stay."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Host(Protocol):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from bursty.core.runstate import Change, EventDraft
+    from bursty.changes import Change, EventDraft
     from bursty.records import Document, OutboxItem, Pending, RunQuery, RunRecord
     from bursty.records import Event as RunEvent
     from bursty.values import BackendTraits, Buffer, Env, Event, Frame, Invocation, LossKind, Mark, WorkerSpec

@@ -22,6 +22,7 @@ from bursty.engine.session import Session
 from bursty.runtime.execute import NO_LIMIT, Functions, execute, peak_memory
 from bursty.runtime.pickling import Parts
 from bursty.stores.blobs import MemoryBlobs
+from bursty.stores.memory import MemoryState
 from bursty.stores.parts import ClientParts
 from bursty.values import (
     Answered,
@@ -40,7 +41,7 @@ from bursty.values import (
     WorkerSpec,
 )
 
-__all__ = ["FakeBackend", "FakeClock", "MemoryBlobs", "die", "fake_session"]
+__all__ = ["FakeBackend", "FakeClock", "MemoryBlobs", "MemoryState", "die", "fake_session"]
 
 HELD = 16
 """Small outcomes that a fake worker holds back before it reports them together."""

@@ -47,12 +47,12 @@ def type_word(dtype: object) -> str:
 
 
 def write_table(frame: Any, folder: str, name: str) -> dict[str, Any]:
-    """Write a table as ``name.parquet`` or ``name.csv`` into ``folder`` and say what it holds. ``name`` is checked already.
+    """Write a table as ``name.parquet`` or ``name.csv`` into ``folder`` and say what it holds.
 
-    ``frame``: a pandas DataFrame or Series; a polars DataFrame, Series or LazyFrame; a pyarrow Table, RecordBatch or
-    RecordBatchReader, or what else exports an Arrow stream; a list of dicts; a dict of lists. A pandas index that is
-    not just the row numbers becomes columns. Parquet is written when the table's own library can, else CSV, whose
-    columns' types are in the answer.
+    ``name``: a checked one. ``frame``: a pandas DataFrame or Series; a polars DataFrame, Series or LazyFrame; a pyarrow
+    Table, RecordBatch or RecordBatchReader, or what else exports an Arrow stream; a list of dicts; a dict of lists. A
+    pandas index that is not just the row numbers becomes columns. Parquet is written when the table's own library can,
+    else CSV, whose columns' types are in the answer.
 
     Returns ``{"kind": "table", "file": path, "format": "parquet" | "csv", "rows": count, "columns": [{"name", "type"}],
     "notes": [text]}``; types as ``type_word`` has them; notes say what was renamed or turned into text.

@@ -2,6 +2,7 @@
 
     BurstyError
     ├── ConfigError (ValueError)        a setting, declaration or option is wrong
+    │   └── InputsInvalid               what was asked of a job doesn't fit its form
     ├── MissingExtra (ImportError)      an optional package is not installed
     ├── EnvError                        an Env could not be resolved or installed
     ├── SerializationError (TypeError)  a function, argument, result or exception can't travel
@@ -42,6 +43,25 @@ class BurstyError(Exception):
 
 class ConfigError(BurstyError, ValueError):
     """A setting, a declaration or an option can't be used as given."""
+
+
+class InputsInvalid(ConfigError):
+    """Inputs of a job don't fit its form.
+
+    ``problems``: all of them (the first 100), each ``{"field", "message", "value"}``; ``field`` is ``""`` when it is
+    about the inputs as a whole, ``value`` is short and fit for JSON.
+    """
+
+    def __init__(self, message: str = "", hint: str = "", *, problems: list[dict[str, object]] | None = None) -> None:
+        super().__init__(message, hint)
+        self.problems = problems or []
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _inputs_invalid, (self.message, self.hint, self.problems)
+
+
+def _inputs_invalid(message: str, hint: str, problems: list[dict[str, object]]) -> InputsInvalid:
+    return InputsInvalid(message, hint, problems=problems)
 
 
 class MissingExtra(BurstyError, ImportError):

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from bursty.errors import ConfigError
-from bursty.ports import ambient
+from bursty.ports import ambient, open_runs
 from bursty.units import parse_bytes, parse_seconds
-from bursty.values import Env, FunctionSpec
+from bursty.values import Env, FunctionSpec, JobSpec, ScheduleSpec
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 
 OPTIONS = ("name", "memory", "cpu", "gpu", "timeout", "retries", "idempotent", "env")
+JOB_OPTIONS = ("title", "description", "priority", "notify")
+SCHEDULE_OPTIONS = ("cron", "every", "tz", "missed", "overlap", "inputs")
+ENDS = ("succeeded", "failed", "timed_out", "cancelled", "lost")
 
 
 class Submitted(Protocol, Generic[R]):
@@ -46,6 +50,18 @@ class Function(Protocol[P, T]):
     def submit_many(self, iterable: Iterable[Any], **options: Any) -> list[Submitted[T]]: ...
 
 
+class Job(Protocol[P, R]):
+    """A declared job: its function when called (with a ``Run``); ``start`` queues a run of it."""
+
+    __bursty_job__: JobSpec
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    def start(self, **inputs: Any) -> Any:
+        """Queue a run with these inputs: its ``RunRecord``. See ``bursty.jobs.runs.Runs.submit`` for the errors."""
+        ...
+
+
 class App:
     """Functions that belong together. ``env``: the Env of those that name none."""
 
@@ -57,6 +73,8 @@ class App:
         self.name = name
         self.env = env
         self.functions: dict[str, FunctionSpec] = {}
+        self.jobs: dict[str, JobSpec] = {}
+        self._forms: dict[str, Callable[..., Any]] = {}
 
     @overload
     def function(self, fn: Callable[P, T], /) -> Function[P, T]: ...
@@ -92,18 +110,120 @@ class App:
 
         return declare
 
+    @overload
+    def job(self, fn: Callable[P, T], /) -> Job[P, T]: ...
+
+    @overload
+    def job(
+        self,
+        fn: None = None,
+        /,
+        *,
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        priority: int = 0,
+        notify: Iterable[str] | None = None,
+        memory: int | str | None = None,
+        cpu: float | None = None,
+        gpu: int | None = None,
+        timeout: float | str | None = None,
+        retries: int | None = None,
+        idempotent: bool | None = None,
+        env: Env | None = None,
+    ) -> Callable[[Callable[P, T]], Job[P, T]]: ...
+
+    def job(self, fn: Any = None, /, **options: Any) -> Any:
+        """Declare a job: a function with a form. Returns the function itself, with ``start``.
+
+        A parameter annotated ``Run`` gets the run; the others are the form. ``title`` and ``description`` head it
+        (default: the name, the docstring). ``priority``: higher goes first. ``notify``: the ends that people hear of
+        (default: failed, timed_out, lost). ``timeout`` and ``retries`` count for an attempt; ``idempotent=False``: not
+        begun again when its worker died. The rest as in ``function``. Raises ``ConfigError``.
+        """
+        if fn is not None:
+            return self._declare_job(fn, options)
+
+        def declare(function: Callable[..., Any]) -> Any:
+            return self._declare_job(function, options)
+
+        return declare
+
+    def schedule(
+        self,
+        cron: str | None = None,
+        /,
+        *,
+        every: float | str | None = None,
+        tz: str = "UTC",
+        missed: str = "once",
+        overlap: str = "skip",
+        inputs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Callable[[Callable[P, T]], Job[P, T]]:
+        """Declare a job that runs by itself: by ``cron`` (five fields, time zone ``tz``), or ``every`` so long.
+
+        Above an ``@app.job`` it adds a schedule to it. ``missed``, ``overlap``: see ``ScheduleSpec``; ``inputs``: the
+        job's inputs at each fire; other options as in ``job``. Raises ``ConfigError``.
+        """
+        if (cron is None) == (every is None):
+            raise ConfigError("a schedule needs either a cron expression or every=", '@app.schedule("*/5 * * * *")')
+        _one_of("missed", missed, ("once", "skip", "all"))
+        _one_of("overlap", overlap, ("skip", "queue", "replace"))
+        spec = ScheduleSpec(cron, parse_seconds(every), tz, cast(Any, missed), cast(Any, overlap), dict(inputs or {}))
+
+        def declare(function: Any) -> Any:
+            known = getattr(function, "__bursty_job__", None)
+            if not isinstance(known, JobSpec):
+                function = self._declare_job(function, options)
+                known = function.__bursty_job__
+            elif options:
+                raise ConfigError("this function is a job already", "Give those options to @app.job.")
+            job = replace(known, schedules=(*known.schedules, spec))
+            self.jobs[job.name] = function.__bursty_job__ = job
+            return function
+
+        return declare
+
+    def _declare_job(self, fn: Any, options: dict[str, Any]) -> Any:
+        _check_function(fn, options, (*OPTIONS, *JOB_OPTIONS), "job")
+        title, lines = fn.__name__.replace("_", " ").capitalize(), inspect.getdoc(fn) or ""
+        name = options.get("name") or fn.__name__
+        if name in self.jobs:
+            raise ConfigError(f"app {self.name!r} has two jobs named {name!r}", "Give one of them name=.")
+        notify = tuple(options.get("notify") or ()) if options.get("notify") is not None else None
+        for end in notify or ():
+            _one_of("notify", end, ENDS)
+        job = JobSpec(
+            self._spec(fn, name, options),
+            options.get("title") or title,
+            options.get("description") or lines,
+            options.get("priority", 0),
+            **({} if notify is None else {"notify": notify}),
+        )
+        self.jobs[name], self._forms[name] = job, fn
+        fn.__bursty_job__ = job
+
+        def start(**inputs: Any) -> Any:
+            return open_runs().start(fn, self.name, job.name, inputs)
+
+        fn.start = start
+        return fn
+
     def _declare(self, fn: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
-        if not inspect.isfunction(fn):
-            raise ConfigError(f"@app.function needs a function, not {fn!r}", "Write it above a def.")
-        if unknown := set(options) - set(OPTIONS):
-            raise ConfigError(f"there is no option {', '.join(sorted(unknown))}", f"Known: {', '.join(OPTIONS)}.")
+        _check_function(fn, options, OPTIONS, "function")
         name = options.get("name") or fn.__name__
         if name in self.functions:
             raise ConfigError(f"app {self.name!r} has two functions named {name!r}", "Give one of them name=.")
+        spec = self._spec(fn, name, options)
+        self.functions[name] = spec
+        return _attach(fn, spec)
+
+    def _spec(self, fn: Callable[..., Any], name: str, options: dict[str, Any]) -> FunctionSpec:
         retries = options.get("retries")
         if retries is not None and retries < 0:
             raise ConfigError(f"retries must be 0 or more, not {retries}")
-        spec = FunctionSpec(
+        return FunctionSpec(
             name=name,
             module=fn.__module__,
             qualname=fn.__qualname__,
@@ -115,15 +235,44 @@ class App:
             idempotent=options.get("idempotent"),
             env=options.get("env") or self.env,
         )
-        self.functions[name] = spec
-        return _attach(fn, spec)
 
     def __bursty_describe__(self) -> dict[str, Any]:
-        """The declarations as JSON-able data, for ``describe``."""
-        return {"name": self.name, "functions": [_as_json(spec) for spec in self.functions.values()]}
+        """The declarations as JSON-able data, with a form for each job, for ``describe``."""
+        return {
+            "name": self.name,
+            "functions": [_as_json(spec) for spec in self.functions.values()],
+            "jobs": [_job_as_json(job, self._forms[name]) for name, job in self.jobs.items()],
+        }
 
     def __repr__(self) -> str:
-        return f"App({self.name!r}, functions={list(self.functions)})"
+        return f"App({self.name!r}, functions={list(self.functions)}, jobs={list(self.jobs)})"
+
+
+def _check_function(fn: Any, options: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+    if not inspect.isfunction(fn):
+        raise ConfigError(f"@app.{what} needs a function, not {fn!r}", "Write it above a def.")
+    if unknown := set(options) - set(known):
+        raise ConfigError(f"there is no option {', '.join(sorted(unknown))}", f"Known: {', '.join(known)}.")
+
+
+def _one_of(what: str, value: Any, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigError(f"{what} can't be {value!r}", f"Known: {', '.join(known)}.")
+
+
+def _job_as_json(job: JobSpec, fn: Callable[..., Any]) -> dict[str, Any]:
+    from bursty.forms.schema import form_of
+
+    return {
+        "name": job.name,
+        "title": job.title,
+        "description": job.description,
+        "priority": job.priority,
+        "notify": list(job.notify),
+        "function": _as_json(job.function),
+        "schedules": [asdict(schedule) for schedule in job.schedules],
+        "form": form_of(fn),
+    }
 
 
 def _as_json(spec: FunctionSpec) -> dict[str, Any]:

@@ -74,7 +74,8 @@ End: TypeAlias = Literal["succeeded", "failed", "timed_out", "cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """What an attempt gave. ``retry_in``: seconds until the next one, if one is made."""
+    """What an attempt gave. ``retry_in``: seconds until the next one, if one is made. ``always_retry``: it was no fault
+    of the job's, so it is tried again whatever ``retries`` says, while attempts are left."""
 
     end: End
     error: str | None = None
@@ -82,7 +83,7 @@ class Ending:
     metrics: str | None = None
     progress: str | None = None
     retry_in: float = 0.0
-    can_retry: bool = True
+    always_retry: bool = False
 
 
 def finish(run: RunRecord, ending: Ending, outbox: Sequence[OutboxDraft] = ()) -> Change:
@@ -95,7 +96,7 @@ def finish(run: RunRecord, ending: Ending, outbox: Sequence[OutboxDraft] = ()) -
         then: dict[str, Value] = {
             **NO_OWNER,
             "status": RunStatus.QUEUED,
-            "failures": Add(1),
+            "failures": Add(0 if ending.always_retry else 1),
             "not_before": Now(ending.retry_in),
             "error": ending.error,
         }
@@ -120,9 +121,8 @@ def finish(run: RunRecord, ending: Ending, outbox: Sequence[OutboxDraft] = ()) -
 def will_retry(run: RunRecord, ending: Ending) -> bool:
     """Whether a failed attempt is tried again: retries and attempts are left, and nobody wants it cancelled."""
     return (
-        ending.can_retry
-        and ending.end in ("failed", "timed_out")
-        and run.failures < run.retries
+        ending.end in ("failed", "timed_out")
+        and (ending.always_retry or run.failures < run.retries)
         and run.attempt < run.max_attempts
         and not run.cancel_requested
     )

@@ -25,6 +25,7 @@ from bursty.engine.session import Session
 from bursty.errors import BackendError, ConfigError
 from bursty.ports import open_session, use_runner
 from bursty.runtime.pickling import all_atoms
+from bursty.runtime.totals import note_total
 from bursty.units import parse_bytes, parse_seconds
 from bursty.values import Call, Env, Layout, WorkerSpec
 
@@ -39,6 +40,7 @@ class Executor(concurrent.futures.Executor):
     ``backend``: ``"local"``, ``"local?workers=8"``; ``None``: as the settings say. Inside a call: the client's workers.
     ``retries``: how often a call that raised or timed out is tried again. ``timeout``: seconds (or ``"10 min"``) that a
     call may take. ``memory``: bytes (or ``"2 GiB"``) that a worker may use. ``env``: the Env of its workers.
+    ``version``: digest of the version whose code they run.
     ``idempotent``: see FunctionSpec. ``progress``: ``True``, ``False``; ``None``: in terminals and notebooks.
     ``output``: what becomes of text that calls print: ``"show"`` (with the call's label), ``"hide"``, or a function of
     (label, stream, text).
@@ -54,6 +56,7 @@ class Executor(concurrent.futures.Executor):
         timeout: float | str | None = None,
         memory: int | str | None = None,
         env: Env | None = None,
+        version: str | None = None,
         idempotent: bool | None = None,
         progress: bool | None = None,
         output: OutputMode = "show",
@@ -65,6 +68,7 @@ class Executor(concurrent.futures.Executor):
         self._timeout = parse_seconds(timeout)
         self._memory = parse_bytes(memory)
         self._env = env
+        self._version = version
         self._idempotent = idempotent
         self._progress = progress
         self._prepared: weakref.WeakKeyDictionary[Any, tuple[Code, Options]] = weakref.WeakKeyDictionary()
@@ -223,6 +227,7 @@ class Executor(concurrent.futures.Executor):
             "timeout": self._timeout,
             "memory": self._memory,
             "env": self._env,
+            "version": self._version,
             "idempotent": self._idempotent,
             "progress": self._progress,
         }
@@ -248,8 +253,8 @@ class Executor(concurrent.futures.Executor):
         if prepared is not None:
             return prepared
         options = self._options_for(fn)
-        if options.worker.env is not None:
-            self._session.build(options.worker.env)
+        if options.worker.env is not None or options.worker.version is not None:
+            self._session.build(options.worker)
         python = options.worker.env.python if options.worker.env else None
         code = encode_function(fn, self._session.parts, python)
         if code.module is not None and self._session.preloads:
@@ -264,6 +269,7 @@ class Executor(concurrent.futures.Executor):
             self._env if self._env is not None or spec is None else spec.env,
             self._memory if self._memory is not None or spec is None else spec.memory,
             self._session.depth,
+            version=self._version,
         )
         retries = self._retries if self._retries is not None or spec is None else spec.retries
         timeout = self._timeout if self._timeout is not None or spec is None else spec.timeout
@@ -370,7 +376,10 @@ class Executor(concurrent.futures.Executor):
             progress=bar,
         )
         self._maps.add(run)
-        return run.results()
+        results = run.results()
+        if total is not None:
+            note_total(results, total)
+        return results
 
     def submit_block(self, block: Block) -> None:
         """Internal: begin the calls of a block."""

@@ -16,7 +16,10 @@ from bursty.engine.progress import Progress
 from bursty.engine.resume import ResumeLog
 from bursty.ports import Backend, Builder
 from bursty.runtime.pickling import Parts
-from bursty.values import Asked, Env, Output
+from bursty.values import Asked, Frame, Output, WorkerSpec
+
+CALLS = ("submit", "cancel")
+"""Questions about calls made inside calls; others go to the desk."""
 
 
 class CallEngine(Protocol):
@@ -44,6 +47,8 @@ class Session:
 
     ``idle_seconds``: workers without work are let go after so long.
     ``open_home``: gives the folder where results of ``resume=`` lie, checked or made when first needed.
+    ``desk``: answers what calls ask for beyond calls (see ``runtime.desk``); called on the driver's thread, so it hands
+    on what takes long.
     """
 
     def __init__(
@@ -56,7 +61,10 @@ class Session:
         output: OutputMode = "show",
         preloads: bool = True,
         idle_seconds: float = IDLE_SECONDS,
+        desk: Callable[[Frame, Callable[[Frame], None]], None] | None = None,
     ) -> None:
+        self._backend = backend
+        self._desk = desk
         self._builder = builder
         self._holders = 0
         self._holders_lock = threading.Lock()
@@ -80,11 +88,27 @@ class Session:
         self._printer.take(label, event)
 
     def asked(self, event: Asked) -> None:
+        if event.frame.meta["kind"] not in CALLS:
+            self._ask_desk(event)
+            return
         if self._nested is None:
             from bursty.engine.nested import NestedCalls
 
             self._nested = NestedCalls(self._engine, self.build)
         self._nested.take(event)
+
+    def _ask_desk(self, event: Asked) -> None:
+        """Pass the question on; it may be answered later, from any thread."""
+        number = event.frame.meta["ask"]
+
+        def answer(frame: Frame) -> None:
+            self._backend.tell(event.worker, Frame({**frame.meta, "kind": "answer", "ask": number}, frame.parts))
+
+        if self._desk is None:
+            hint = "Runs, models and caches are at hand in jobs: bursty run FILE::JOB."
+            answer(Frame({"error": f"nobody answers {event.frame.meta['kind']!r} in this call", "hint": hint}))
+        else:
+            self._desk(event.frame, answer)
 
     def calls_over(self, worker: int) -> None:
         self._printer.flush(worker)  # text without a line end does not wait for the next call
@@ -121,10 +145,14 @@ class Session:
             self._bars = [known for known in self._bars if known.shown] + [bar]
             self._engine.watched = True
 
-    def build(self, env: Env) -> None:
-        """Make an Env ready before its first call is made, on the caller's thread: it may take minutes."""
-        if self._builder is not None:
-            self._builder.build(env, say=_say)
+    def build(self, worker: WorkerSpec) -> None:
+        """Make an Env or a version ready before its first call is made, on the caller's thread: it may take minutes."""
+        if self._builder is None:
+            return
+        if worker.version is not None:
+            self._builder.build_version(worker.version, worker.env, say=_say)
+        elif worker.env is not None:
+            self._builder.build(worker.env, say=_say)
 
     def resume_log(self, name: str, fn: Callable[..., Any]) -> ResumeLog:
         """The log of the map of this name; one for all uses of this session."""

@@ -1,0 +1,1 @@
+"""Jobs and their runs: asking for them, running them, keeping what they give."""

@@ -1,0 +1,137 @@
+"""One attempt at a run on the worker's side: what it hands in, its log, its scratch folder, how it ended."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+from typing import Any
+
+from bursty.core.runstate import Ending, retry_delay
+from bursty.errors import BurstyError, CallTimeout, ConfigError, EnvError, RemoteError, StoreError
+from bursty.jobs.artefacts import Artefact, Manifest, prefix_of, put_file, write_manifest
+from bursty.jobs.logs import LogWriter
+from bursty.ports import BlobStore
+from bursty.records import RunRecord
+
+ERROR_LINES = 12
+ERROR_CHARS = 4000
+METRICS_BYTES = 16 << 10
+
+
+class Attempt:
+    """An attempt under way. ``run``: as claimed. ``future``: the call, once it is made."""
+
+    def __init__(self, run: RunRecord, blobs: BlobStore, scratch: Path, secrets: tuple[str, ...]) -> None:
+        self.run = run
+        self.prefix = prefix_of(run.id, run.attempt)
+        self.scratch = scratch / f"{run.id}-{run.attempt}"
+        self.logs = LogWriter(blobs, f"{self.prefix}/log", secrets)
+        self.future: Future[Any] | None = None
+        self.cancel_at: float | None = None
+        """Monotonic time at which its child is killed, once somebody wants it cancelled."""
+        self.is_stale = False
+        """Its lease was refused: whatever it gives is nobody's."""
+        self.asked_whether_cancelled = False
+        self.renewed_at = time.monotonic()
+        self.told: str | None = None
+        """Progress that the state store has."""
+        self.progress: str | None = None
+        self._blobs = blobs
+        self._artefacts: dict[str, Artefact] = {}
+        self._metrics: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.run.id, self.run.attempt
+
+    @property
+    def metrics(self) -> str | None:
+        return json.dumps(self._metrics) if self._metrics else None
+
+    @property
+    def publishes(self) -> bool:
+        """Whether something goes to stable keys."""
+        return any(artefact.publish for artefact in self._artefacts.values())
+
+    def folder(self) -> Path:
+        """The attempt's own folder, made now."""
+        self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self.scratch
+
+    # What the child says
+
+    def take_progress(self, done: float, total: float | None, label: str) -> None:
+        self.progress = json.dumps({"done": done, "total": total, "label": label[:200]})
+
+    def take_metric(self, name: str, value: float) -> None:
+        with self._lock:
+            metrics = {**self._metrics, name: value}
+            if len(json.dumps(metrics)) > METRICS_BYTES:
+                raise ConfigError(f"too many metrics: {len(metrics)}", "Save the numbers as a table: run.save_table.")
+            self._metrics = metrics
+
+    def put(self, name: str, kind: str, file: Path, meta: dict[str, Any], publish: bool, keep: bool) -> None:
+        """Store a file that the child wrote; without ``keep`` it is removed from its folder, to make room."""
+        key = f"{self.prefix}/files/{name}"
+        size, digest = put_file(self._blobs, key, file)
+        with self._lock:
+            self._artefacts[name] = Artefact(name, kind, key, size, digest, meta, publish)
+        if not keep:
+            file.unlink()
+
+    # The end
+
+    def hand_in(self) -> str | None:
+        """Write the log's rest and the manifest; the prefix under which they lie, ``None`` if there is nothing.
+
+        Raises ``StoreError``.
+        """
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.logs.close()
+        if not self._artefacts and not self._metrics:
+            return None
+        write_manifest(self._blobs, Manifest(*self.key, list(self._artefacts.values()), self._metrics))
+        return self.prefix
+
+
+def ending_of(attempt: Attempt, redact: Callable[[str], str]) -> Ending:
+    """How the call ended, in the words of a run."""
+    assert attempt.future is not None
+    try:
+        attempt.future.result(0)
+    except CancelledError:
+        return Ending("cancelled", "cancelled while it ran")
+    except CallTimeout:
+        return Ending("timed_out", f"it took longer than {attempt.run.timeout:g} s", retry_in=_delay(attempt))
+    except BaseException as error:
+        if attempt.cancel_at is not None:
+            return Ending("cancelled", "cancelled while it ran")
+        return failure(attempt, error, redact)
+    return Ending("succeeded")
+
+
+def failure(attempt: Attempt, error: BaseException, redact: Callable[[str], str]) -> Ending:
+    """What failed is told in the last lines of its traceback. Trouble of ours (a store, an Env's download) is tried
+    again as long as attempts are left; the user's errors as ``retries`` says."""
+    ours = isinstance(error, StoreError | EnvError | OSError) and attempt.future is None
+    return Ending("failed", redact(words_of(error)), retry_in=_delay(attempt), always_retry=ours)
+
+
+def _delay(attempt: Attempt) -> float:
+    return retry_delay(max(attempt.run.failures, attempt.run.attempt - 1))
+
+
+def words_of(error: BaseException) -> str:
+    """An error for people: what it is, then the end of its traceback."""
+    what = str(error) if isinstance(error, BurstyError) else f"{type(error).__name__}: {error}"
+    cause = error if isinstance(error, RemoteError) else error.__cause__
+    trace = cause.remote_traceback if isinstance(cause, RemoteError) else ""
+    lines = trace.rstrip().splitlines()[-ERROR_LINES:]
+    text = what if isinstance(error, RemoteError) or not lines else f"{what}\n\n" + "\n".join(lines)
+    return text if len(text) <= ERROR_CHARS else f"{text[: ERROR_CHARS // 2]}\n…\n{text[-ERROR_CHARS // 2 :]}"

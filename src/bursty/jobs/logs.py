@@ -1,0 +1,155 @@
+"""A run's log: what it prints, as lines with their times, in numbered chunks in the blob store, secrets left out.
+
+runs/ID/ATTEMPT/log/000001.jsonl      {"at": 1763690000.123, "stream": "stdout", "text": "…"} a line
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from bursty.core.redact import Redactor
+from bursty.ports import BlobStore
+
+CHUNK_BYTES = 256 << 10
+LINE_BYTES = 16 << 10
+LIMIT_BYTES = 64 << 20
+"""Text of one attempt that is kept; of what comes after only the end is."""
+TAIL_LINES = 200
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """``at``: seconds since the epoch. ``stream``: stdout, stderr, or log; ``level`` of what ``run.log`` wrote."""
+
+    at: float
+    stream: str
+    text: str
+    level: str = ""
+
+
+@dataclass(slots=True)
+class _Stream:
+    redactor: Redactor
+    held: str = ""
+
+
+class LogWriter:
+    """Takes text as it comes, writes chunks when told to ``flush``. Thread-safe."""
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        prefix: str,
+        secrets: tuple[str, ...],
+        *,
+        clock: Callable[[], float] = time.time,
+        limit: int = LIMIT_BYTES,
+    ) -> None:
+        self._blobs = blobs
+        self._prefix = prefix
+        self._secrets = secrets
+        self._clock = clock
+        self._limit = limit
+        self._streams: dict[str, _Stream] = {}
+        self._lines: list[LogLine] = []
+        self._held = 0
+        self._kept = 0
+        self._dropped = 0
+        self._tail: list[LogLine] = []
+        self._chunks = 0
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are lines that no chunk holds yet."""
+        return bool(self._lines)
+
+    @property
+    def full(self) -> bool:
+        """Whether a chunk is due without waiting for its time."""
+        return self._held >= CHUNK_BYTES
+
+    def write(self, stream: str, text: str) -> None:
+        """Text that was printed, in pieces of any size."""
+        with self._lock:
+            source = self._streams.get(stream)
+            if source is None:
+                source = self._streams[stream] = _Stream(Redactor(self._secrets))
+            self._split(stream, source, source.redactor.feed(text))
+
+    def line(self, text: str, level: str) -> None:
+        """What ``run.log`` says: a line of its own."""
+        clean = Redactor(self._secrets)
+        with self._lock:
+            self._add(LogLine(self._clock(), "log", (clean.feed(text) + clean.flush())[:LINE_BYTES], level))
+
+    def _split(self, stream: str, source: _Stream, text: str) -> None:
+        *lines, rest = (source.held + text).split("\n")
+        for line in lines:
+            for start in range(0, max(len(line), 1), LINE_BYTES):
+                self._add(LogLine(self._clock(), stream, line[start : start + LINE_BYTES]))
+        while len(rest) > LINE_BYTES:
+            self._add(LogLine(self._clock(), stream, rest[:LINE_BYTES]))
+            rest = rest[LINE_BYTES:]
+        source.held = rest
+
+    def _add(self, line: LogLine) -> None:
+        size = len(line.text) + 64
+        if self._kept + size > self._limit:
+            self._dropped += 1
+            self._tail.append(line)
+            if len(self._tail) > TAIL_LINES:
+                del self._tail[0]
+            return
+        self._kept += size
+        self._held += size
+        self._lines.append(line)
+
+    def flush(self) -> None:
+        """Write what is held as a chunk. Raises ``StoreError``; the lines are kept then and written next time."""
+        with self._writing:
+            with self._lock:
+                lines = self._lines[:]
+            if not lines:
+                return
+            body = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+            self._blobs.put(f"{self._prefix}/{self._chunks + 1:06d}.jsonl", body)
+            with self._lock:
+                self._chunks += 1
+                del self._lines[: len(lines)]
+                self._held = sum(len(line.text) + 64 for line in self._lines)
+
+    def close(self) -> None:
+        """The attempt is over: write everything. Raises ``StoreError``."""
+        with self._lock:
+            for name, source in self._streams.items():
+                self._split(name, source, source.redactor.flush())
+                if source.held:
+                    self._add(LogLine(self._clock(), name, source.held))
+                    source.held = ""
+            if self._tail:
+                left_out = self._dropped - len(self._tail)
+                said = f"[… {left_out} lines left out: a run's log holds {self._limit >> 20} MiB …]"
+                self._lines += [LogLine(self._tail[0].at, "log", said, "warning"), *self._tail]
+                self._tail = []
+        self.flush()
+
+    def last_lines(self, count: int = 20) -> list[str]:
+        """The newest lines that no chunk holds yet: for errors."""
+        with self._lock:
+            return [line.text for line in self._lines[-count:]]
+
+
+def read_log(blobs: BlobStore, prefix: str, after: int = 0) -> Iterator[tuple[int, LogLine]]:
+    """Lines of an attempt with the number of their chunk, from the chunk behind ``after`` on."""
+    decoder = msgspec.json.Decoder(LogLine)
+    number = after + 1
+    while blobs.head(key := f"{prefix}/{number:06d}.jsonl") is not None:
+        for raw in blobs.get(key).splitlines():
+            yield number, decoder.decode(raw)
+        number += 1

@@ -1,0 +1,246 @@
+"""``Run``: what a job's function gets to say how far it is and to hand in what it made. Standard library at import."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from bursty.errors import ConfigError
+from bursty.runtime.desk import ask, tell
+from bursty.runtime.totals import total_of
+
+T = TypeVar("T")
+
+NAME = re.compile(r"[\w][\w .()+,=@-]{0,99}")
+REPORT_SECONDS = 0.2
+"""How often progress is told at most."""
+LOOK_SECONDS = 0.5
+"""How often it is asked whether the run is to be cancelled."""
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+class Run:
+    """A run, as its function sees it: progress, log, metrics, and outputs that people can look at and download.
+
+    Outputs count when the run succeeds. Names may hold letters, digits, spaces and ``. ( ) + , = @ _ -``.
+
+    ``id``, ``job``, ``app``, ``version``, ``attempt``: which one. ``inputs``: as submitted (JSON). ``folder``: an empty
+    folder for this attempt's own files, removed afterwards.
+
+    In tests and notebooks: ``Run.local("out")`` gives one that writes to a folder.
+    """
+
+    __bursty_run__ = True
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 (the name that users read)
+        *,
+        job: str = "",
+        app: str = "",
+        version: str = "",
+        attempt: int = 1,
+        inputs: Mapping[str, Any] | None = None,
+        folder: str | os.PathLike[str] = ".",
+        store: Store | None = None,
+    ) -> None:
+        self.id = id
+        self.job = job
+        self.app = app
+        self.version = version
+        self.attempt = attempt
+        self.inputs: dict[str, Any] = dict(inputs or {})
+        self.folder = Path(folder)
+        self._store = store or DeskStore(id, attempt)
+        self._told_at = 0.0
+        self._looked_at = 0.0
+        self._cancelled = False
+
+    @classmethod
+    def local(cls, folder: str | os.PathLike[str] = "out", *, job: str = "local", **inputs: Any) -> Run:
+        """A run without a worker: what it saves lies in ``folder``, metrics in ``metrics.json``, the log is printed."""
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        return cls("local", job=job, inputs=inputs, folder=tempfile.mkdtemp(), store=FolderStore(place))
+
+    # Progress and log
+
+    def track(self, iterable: Iterable[T], label: str = "", total: int | None = None) -> Iterator[T]:
+        """The same items; how many went by is shown as progress. ``total``: their number, when it can't be told."""
+        size = total if total is not None else total_of(iterable)
+        self.progress(0, size, label, now=True)
+        done = 0
+        for item in iterable:
+            yield item
+            done += 1
+            self.progress(done, size, label)
+        self.progress(done, size, label, now=True)
+
+    def progress(self, done: float, total: float | None = None, label: str = "", *, now: bool = False) -> None:
+        """Say how far it is. Told at most a few times a second, unless ``now``."""
+        moment = time.monotonic()
+        if now or moment - self._told_at >= REPORT_SECONDS:
+            self._told_at = moment
+            self._store.tell("run.progress", done=done, total=total, label=label)
+
+    def log(self, message: object, level: Level = "info") -> None:
+        """A line in the run's log, with its time; what is printed goes there, too."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        self._store.tell("run.log", text=str(message), level=level)
+
+    def metric(self, name: str, value: float) -> None:
+        """A number to compare runs by; the last value counts. Raises ``ConfigError`` for what is no finite number."""
+        scalar: Any = value
+        number: Any = scalar.item() if hasattr(scalar, "item") else scalar  # numpy's numbers
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            raise ConfigError(f"the metric {name!r} must be a finite number, not {value!r}")
+        self._store.tell("run.metric", name=_checked(name), value=number)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody wants this run to end. A function that asks has ten seconds to end by itself."""
+        moment = time.monotonic()
+        if not self._cancelled and (not self._looked_at or moment - self._looked_at >= LOOK_SECONDS):
+            self._looked_at = moment
+            self._cancelled = bool(self._store.ask("run.cancelled").get("cancelled"))
+        return self._cancelled
+
+    # Outputs
+
+    def save_table(self, name: str, frame: Any, *, publish: bool = False) -> None:
+        """A table: pandas, polars, pyarrow, a list of dicts or a dict of lists. People see its first rows and download
+        it as CSV, XLSX or Parquet."""
+        from bursty.runtime.tables import write_table
+
+        meta = write_table(frame, str(self._drafts()), _checked(name))
+        self._put(name, meta.pop("kind"), meta.pop("file"), meta, publish)
+
+    def save_figure(self, name: str, figure: Any, *, publish: bool = False) -> None:
+        """A picture: a figure of matplotlib, Altair or Plotly."""
+        from bursty.runtime.figures import write_figure
+
+        meta = write_figure(figure, str(self._drafts()), _checked(name))
+        files: list[str] = meta.pop("files", None) or [meta.pop("file")]
+        meta.pop("file", None)
+        kind = meta.pop("kind")
+        for file in files:
+            self._put(Path(file).name, kind, file, {**meta, "figure": name}, publish)
+
+    def save_file(self, name: str, content: str | os.PathLike[str] | bytes, *, publish: bool = False) -> None:
+        """A file to download: its path, or its content as bytes. ``publish``: see ``publish``."""
+        _checked(name)
+        if isinstance(content, bytes | bytearray | memoryview):
+            path = self._drafts() / name
+            path.write_bytes(content)
+            self._put(name, "file", str(path), {}, publish)
+            return
+        source = Path(content)
+        if not source.is_file():
+            raise ConfigError(f"there is no file {source}", "Write the file first, then save it.")
+        mine = source.resolve().is_relative_to(self.folder.resolve())
+        self._put(name, "file", str(source.resolve()), {}, publish, keep=not mine)
+
+    def save_json(self, name: str, value: Any, *, publish: bool = False) -> None:
+        """A JSON file; ``.json`` is added to the name where it lacks. NaN and what JSON can't hold are errors."""
+        file = name if name.endswith(".json") else f"{name}.json"
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2, default=_plain)
+        self.save_file(file, text.encode(), publish=publish)
+
+    def publish(self, name: str, content: str | os.PathLike[str] | bytes) -> None:
+        """A file that, once the run has succeeded, replaces the one of the last good run under a stable key
+        (``published/APP/JOB/NAME``). A run that fails leaves it as it is."""
+        self.save_file(name, content, publish=True)
+
+    # Data that is slow to fetch
+
+    def cache(self, key: object, compute: Callable[[], T], *, max_age: float | str | None = None) -> T:
+        """``compute()``, or what it gave for this key before (for this job, in any run), if not older than ``max_age``
+        (seconds or ``"1 day"``). Put everything that the data depends on into ``key``: text, numbers, lists of them."""
+        from bursty.runtime.cached import cached
+        from bursty.units import parse_seconds
+
+        text = json.dumps(key, sort_keys=True, default=str)
+        return cached(self._store, self._drafts(), text, compute, parse_seconds(max_age))
+
+    # Inside
+
+    def _drafts(self) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder
+
+    def _put(self, name: str, kind: str, file: str, meta: dict[str, Any], publish: bool, keep: bool = False) -> None:
+        self._store.ask("run.put", name=name, what=kind, file=file, meta=meta, publish=publish, keep=keep)
+
+
+class Store:
+    """Where a run's words go."""
+
+    def ask(self, kind: str, **meta: Any) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    def tell(self, kind: str, **meta: Any) -> None:
+        raise NotImplementedError
+
+
+class DeskStore(Store):
+    """To the worker's desk."""
+
+    def __init__(self, run: str, attempt: int) -> None:
+        self._of = {"run": run, "attempt": attempt}
+
+    def ask(self, kind: str, **meta: Any) -> Mapping[str, Any]:
+        return ask(kind, **meta, **self._of).meta
+
+    def tell(self, kind: str, **meta: Any) -> None:
+        tell(kind, **meta, **self._of)
+
+
+class FolderStore(Store):
+    """To a folder and the terminal."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._metrics: dict[str, float] = {}
+
+    def ask(self, kind: str, **meta: Any) -> Mapping[str, Any]:
+        if kind == "run.put":
+            target = self._folder / (meta["name"] if Path(meta["file"]).suffix in meta["name"] else "")
+            if target == self._folder:
+                target = self._folder / Path(meta["file"]).name
+            if Path(meta["file"]).resolve() != target.resolve():
+                shutil.copyfile(meta["file"], target)
+        return {}
+
+    def tell(self, kind: str, **meta: Any) -> None:
+        if kind == "run.log":
+            print(meta["text"])
+        elif kind == "run.metric":
+            self._metrics[meta["name"]] = meta["value"]
+            (self._folder / "metrics.json").write_text(json.dumps(self._metrics, indent=2), "utf-8")
+
+
+def _checked(name: str) -> str:
+    if not isinstance(name, str) or not NAME.fullmatch(name):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(
+            f"{name!r} can't name an output", "Use up to 100 letters, digits, spaces and . ( ) + , = @ _ -"
+        )
+    return name
+
+
+def _plain(value: Any) -> Any:
+    """What numpy and pandas hold, as plain Python."""
+    for method in ("tolist", "item", "isoformat", "to_dict"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    raise TypeError(f"{type(value).__name__} can't be written as JSON")

@@ -256,13 +256,15 @@ class Host(Protocol):
 class BuiltEnv:
     """An Env made ready on this machine: its interpreter, and the folder that its ``files`` lie in, if any.
 
-    ``path``: what its import path needs in front, so that it finds bursty's worker part.
+    ``path``: what its import path needs in front, so that it finds bursty's worker part. ``whole``: that is all of
+    its import path, the interpreter's own entries included.
     """
 
     python: str
     folder: str | None
     digest: str
     path: tuple[str, ...] = ()
+    whole: bool = False
 
 
 class Builder(Protocol):
@@ -270,6 +272,13 @@ class Builder(Protocol):
 
     def build(self, env: Env, *, say: Callable[[str], None] = ...) -> BuiltEnv:
         """Raise ``EnvError`` with the resolver's words when it can't be."""
+        ...
+
+    def build_version(self, version: str, env: Env | None, *, say: Callable[[str], None] = ...) -> BuiltEnv:
+        """A version's files and the Env that it was taken with; ``env``: as its code declares it.
+
+        Raise ``BlobNotFound`` and ``DigestMismatch`` for what the store has lost, ``EnvError`` for the rest.
+        """
         ...
 
 
@@ -323,6 +332,21 @@ def open_session(backend: str | None, **options: Any) -> Any:
     if not _sessions:
         raise NoRunner("no engine is installed; import bursty first")
     return _sessions[0](backend, **options)
+
+
+_runs: list[Callable[[], Any]] = []
+
+
+def install_runs(factory: Callable[[], Any]) -> None:
+    """Say how the client of jobs and runs is made (the composition root does)."""
+    _runs[:] = [factory]
+
+
+def open_runs() -> Any:
+    """The client of jobs and runs that the settings say: ``bursty.jobs.runs.Runs``."""
+    if not _runs:
+        raise NoRunner("no client of runs is installed; import bursty first")
+    return _runs[0]()
 
 
 def ambient() -> Runner:

@@ -55,6 +55,43 @@ class FunctionSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleSpec:
+    """When a job runs by itself: ``cron`` (five fields) in time zone ``tz``, or ``every`` so many seconds.
+
+    ``missed``: fires that passed while no scheduler ran: ``once`` (the newest of them runs), ``skip`` or ``all``.
+    ``overlap``: when the run before is not over: ``skip`` this fire, ``queue`` it, or ``replace`` (cancel the other).
+    ``inputs``: the job's inputs at each fire.
+    """
+
+    cron: str | None = None
+    every: float | None = None
+    tz: str = "UTC"
+    missed: Literal["once", "skip", "all"] = "once"
+    overlap: Literal["skip", "queue", "replace"] = "skip"
+    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A job: a function with a form, run on request or by ``schedules``.
+
+    ``function``: its name, place, resources. ``timeout`` and ``retries`` in it count for an attempt.
+    ``priority``: higher goes first. ``notify``: the ends that people are told of.
+    """
+
+    function: FunctionSpec
+    title: str = ""
+    description: str = ""
+    priority: int = 0
+    notify: tuple[str, ...] = ("failed", "timed_out", "lost")
+    schedules: tuple[ScheduleSpec, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.function.name
+
+
+@dataclass(frozen=True, slots=True)
 class Ref:
     """A part that lies in the blob store: ``digest`` is the SHA-256 of its content (hex), ``size`` its bytes."""
 
@@ -195,6 +232,7 @@ class Loss:
 class WorkerSpec:
     """What kind of worker: Env, memory limit in bytes, depth of nesting, variables.
 
+    ``version``: digest of the version whose code it runs; ``None``: the code as it lies on the client.
     ``preload``: modules that are worth importing before workers are forked; a hint, so it makes no other kind.
     """
 
@@ -203,6 +241,7 @@ class WorkerSpec:
     depth: int = 0
     variables: tuple[tuple[str, str], ...] = ()
     preload: tuple[str, ...] = field(default=(), compare=False)
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bursty.errors import BackendError
-from bursty.ports import Builder
+from bursty.ports import Builder, BuiltEnv
 from bursty.supervise.limits import MemoryGroups
 from bursty.supervise.nursery import Nursery, NurseryPlan
 from bursty.supervise.supervisor import Supervisor
@@ -101,7 +102,7 @@ class LocalBackend:
 
     def _nursery_for(self, spec: WorkerSpec) -> Nursery:
         """Workers of one Env and the same variables come from one nursery; memory and depth don't matter."""
-        key = WorkerSpec(spec.env, None, 0, spec.variables, spec.preload)  # the first one's modules are preloaded
+        key = replace(spec, memory=None, depth=0)  # the first one's modules are preloaded
         nursery = self._nurseries.get(key)
         if nursery is None:
             nursery = Nursery(self._plan(key))
@@ -109,16 +110,25 @@ class LocalBackend:
             self._selector.register(nursery.control, selectors.EVENT_READ, nursery)
         return nursery
 
+    def _built(self, spec: WorkerSpec) -> BuiltEnv | None:
+        if spec.version is None and spec.env is None:
+            return None
+        if self._builder is None:
+            raise BackendError("this backend has no builder for Envs")
+        if spec.version is None:
+            assert spec.env is not None
+            return self._builder.build(spec.env)
+        return self._builder.build_version(spec.version, spec.env)
+
     def _plan(self, spec: WorkerSpec) -> NurseryPlan:
         python, folder, path, keeps_own = sys.executable, os.getcwd(), client_path(), False
-        if spec.env is not None:
-            if self._builder is None:
-                raise BackendError("this backend has no builder for Envs")
-            built = self._builder.build(spec.env)
-            python, folder, keeps_own = built.python, built.folder or folder, True
-            path = (*built.path, *user_path())
+        if (built := self._built(spec)) is not None:
+            python, folder, keeps_own = built.python, built.folder or folder, not built.whole
+            path = built.path if spec.version is not None else (*built.path, *user_path())
         threads = str(max(1, usable_cores() // self.traits.workers))
         variables = {name: threads for name in THREAD_VARIABLES if name not in os.environ}
+        if spec.version is not None:
+            variables["PYTHONPATH"] = ""  # a version's modules are its own
         variables.update(spec.variables)
         groups = self._groups.candidates()
         return NurseryPlan(python, path, keeps_own, folder, tuple(variables.items()), spec.preload, groups)

@@ -190,6 +190,12 @@ class Engine:
                 busy += sum(1 for n, worker in pool.plan.workers.items() if worker.flights and n not in self._parents)
         return max(1, self.backend.traits.workers - busy)
 
+    def spec_of(self, worker: int) -> WorkerSpec | None:
+        """What kind of worker this is; ``None`` when it is gone."""
+        with self._lock:
+            pool = self._owners.get(worker)
+            return pool.spec if pool is not None else None
+
     def parent_began(self, worker: int) -> None:
         """A call on this worker made calls of its own, and most likely waits for them."""
         with self._lock:

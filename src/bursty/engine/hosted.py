@@ -15,7 +15,7 @@ from bursty.engine.progress import Progress
 from bursty.engine.session import Session
 from bursty.errors import ConfigError
 from bursty.runtime.host import WorkerHost
-from bursty.values import Buffer, Call, Env, Frame, Layout, Status
+from bursty.values import Buffer, Call, Frame, Layout, Status, WorkerSpec
 
 
 class NestedSession(Session):
@@ -36,7 +36,7 @@ class NestedSession(Session):
     def follow(self, bar: Progress) -> None:
         bar.shown = False
 
-    def build(self, env: Env) -> None:
+    def build(self, worker: WorkerSpec) -> None:
         """The client builds it when the calls arrive."""
 
     def resume_log(self, name: str, fn: Callable[..., Any]) -> Any:
@@ -139,6 +139,8 @@ def _submit_frame(block: Block, host: WorkerHost) -> Frame:
     }
     if (env := options.worker.env) is not None:
         meta["env"] = [env.requirements, env.python, env.files]
+    if options.worker.version is not None:
+        meta["version"] = options.worker.version
     return Frame(meta, parts)
 
 

@@ -9,7 +9,7 @@ unopened.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bursty.core.codec import pack_payload, unpack_payload
@@ -31,7 +31,7 @@ def add_payload(payload: Payload, parts: list[Buffer]) -> list[Any]:
 class NestedCalls:
     """Makes the calls that workers ask for."""
 
-    def __init__(self, engine: Engine, build: Callable[[Env], None]) -> None:
+    def __init__(self, engine: Engine, build: Callable[[WorkerSpec], None]) -> None:
         self._engine = engine
         self._build = build
         self._blocks: dict[tuple[int, int], Block] = {}
@@ -42,21 +42,24 @@ class NestedCalls:
         meta = event.frame.meta
         if meta["kind"] == "cancel":
             self._cancel(event.worker, meta["of"], meta["index"])
-        elif meta["kind"] == "submit" and "env" in meta:
-            threading.Thread(target=self._submit, args=(event,), name="bursty-nested", daemon=True).start()
-        elif meta["kind"] == "submit":
-            self._submit(event)
+            return
+        worker = _worker_of(meta, self._engine.spec_of(event.worker))
+        if "env" in meta or "version" in meta:  # may have to be made ready first
+            threading.Thread(target=self._submit, args=(event, worker), name="bursty-nested", daemon=True).start()
+        else:
+            self._submit(event, worker)
 
-    def _submit(self, event: Asked) -> None:
-        block, ask = _block_of(event.frame), event.frame.meta["ask"]
+    def _submit(self, event: Asked, worker: WorkerSpec) -> None:
+        meta = event.frame.meta
+        block, ask = _block_of(event.frame, worker), meta["ask"]
         key = (event.worker, ask)
         block.on_settled = lambda low, high: self._answer(event.worker, ask, block, low, high)
         with self._lock:
             self._blocks[key] = block
         self._engine.parent_began(event.worker)
         try:
-            if block.options.worker.env is not None:
-                self._build(block.options.worker.env)
+            if "env" in meta or "version" in meta:
+                self._build(worker)
             self._engine.submit(block)
         except Exception as error:
             block.settle(0, [Failed(error)] * len(block))
@@ -92,7 +95,16 @@ class NestedCalls:
             self._engine.cancel_block(block)
 
 
-def _block_of(frame: Frame) -> Block:
+def _worker_of(meta: Mapping[str, Any], parent: WorkerSpec | None) -> WorkerSpec:
+    """Calls inside a version run that version, in the Env of the call around them when they name none."""
+    env = Env(meta["env"][0], python=meta["env"][1], files=meta["env"][2]) if "env" in meta else None
+    version = meta.get("version") or (parent.version if parent is not None else None)
+    if env is None and parent is not None and version is not None and version == parent.version:
+        env = parent.env
+    return WorkerSpec(env, meta["memory"], meta["depth"], version=version)
+
+
+def _block_of(frame: Frame, worker: WorkerSpec) -> Block:
     meta = frame.meta
     position = 0
 
@@ -108,10 +120,7 @@ def _block_of(frame: Frame) -> Block:
         Call(take(payload), tuple(map(take, slots)), shown)
         for (payload, slots), shown in zip(meta["calls"], meta["shown"], strict=True)
     ]
-    env = Env(meta["env"][0], python=meta["env"][1], files=meta["env"][2]) if "env" in meta else None
-    options = Options(
-        meta["retries"], meta["timeout"], meta["idempotent"], WorkerSpec(env, meta["memory"], meta["depth"])
-    )
+    options = Options(meta["retries"], meta["timeout"], meta["idempotent"], worker)
     return block_of_calls(code, calls, options, meta["first"])
 
 

@@ -1,8 +1,7 @@
 """Envs made ready on this machine, by uv: a virtual environment for each, under the hash of what it holds.
 
-    CACHE/envs/HASH/venv        the environment     CACHE/envs/HASH.lock     held while it is built or removed
-    CACHE/envs/HASH/files       the Env's files     CACHE/envs/HASH/.ready   written last: without it, it is built anew
-    CACHE/envs/HASH/last-used   its time is the last use; locked (shared) by each process that uses the Env
+    CACHE/envs/HASH/venv        the environment
+    CACHE/envs/HASH/files       the Env's files; see ``place`` for what else lies there
     CACHE/worker/HASH/bursty    a link to bursty, and nothing beside it, for the workers' import path
 
 A virtual environment can't be moved, so it is built in its place, under the lock.
@@ -10,8 +9,6 @@ A virtual environment can't be moved, so it is built in its place, under the loc
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -21,14 +18,14 @@ import shutil
 import sys
 import sysconfig
 import time
-import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bursty.errors import EnvError
 from bursty.packaging import files as env_files
 from bursty.packaging.interpreters import find_python, minor_version, run_uv
+from bursty.packaging.place import Uses, is_ready, locked, private, prune, silent
 from bursty.packaging.requirements import Requirements, read_requirements
 from bursty.ports import BuiltEnv
 from bursty.values import Env
@@ -72,10 +69,6 @@ def plan_env(env: Env) -> Plan:
     return Plan(python, requirements, files, digest)
 
 
-def _silent(_line: str) -> None:
-    pass
-
-
 class UvBuilder:
     """The ``Builder`` of this machine. Thread-safe; processes that share a cache build an Env once.
 
@@ -84,19 +77,18 @@ class UvBuilder:
 
     def __init__(self, cache_dir: str | os.PathLike[str]) -> None:
         self.cache_dir = Path(os.path.abspath(cache_dir))
-        self._used: dict[str, int] = {}
-        weakref.finalize(self, _close_all, self._used)
+        self.uses = Uses()
 
-    def build(self, env: Env, *, say: Callable[[str], None] = _silent) -> BuiltEnv:
+    def build(self, env: Env, *, say: Callable[[str], None] = silent) -> BuiltEnv:
         """The Env's interpreter and folder, built if need be. ``say`` is told of what takes time."""
         plan = plan_env(env)
         place = self.cache_dir / "envs" / plan.digest[:32]
         try:
-            _private(place.parent)
-            with _locked(place, lambda: _tell_of_waiting(place, plan, say)):
-                if not _is_ready(place):
+            private(place.parent)
+            with locked(place, lambda: _tell_of_waiting(place, plan, say)):
+                if not is_built(place):
                     _build(place, plan, say)
-                self._use(place)
+                self.uses.hold(place)
         except OSError as error:
             reason = error.strerror or str(error)
             raise EnvError(
@@ -104,28 +96,18 @@ class UvBuilder:
                 "See that the disk has room (bursty prune) and that your user may write there.",
             ) from error
         folder = str(place / "files") if env.files else None
-        return BuiltEnv(python=str(_python(place)), folder=folder, digest=plan.digest, path=(self.worker_path(),))
+        return BuiltEnv(python=str(python_of(place)), folder=folder, digest=plan.digest, path=(self.worker_path(),))
 
     def worker_path(self) -> str:
         """See ``worker_path``."""
         return worker_path(self.cache_dir)
-
-    def _use(self, place: Path) -> None:
-        """Note the use, and hold the note: what is held is not pruned."""
-        previous = self._used.pop(str(place), None)
-        used = os.open(place / "last-used", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.utime(used)
-        fcntl.flock(used, fcntl.LOCK_SH)
-        self._used[str(place)] = used
-        if previous is not None:
-            os.close(previous)
 
 
 def worker_path(cache_dir: str | os.PathLike[str]) -> str:
     """A folder with a link to the installed bursty and nothing else: on a worker's import path it shows bursty, and
     none of the packages that lie beside bursty here."""
     package = Path(__file__).resolve().parents[1]
-    folder = _private(Path(os.path.abspath(cache_dir)) / "worker") / hashlib.sha256(bytes(package)).hexdigest()[:16]
+    folder = private(Path(os.path.abspath(cache_dir)) / "worker") / hashlib.sha256(bytes(package)).hexdigest()[:16]
     link = folder / "bursty"
     if not link.is_dir():
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -138,21 +120,16 @@ def worker_path(cache_dir: str | os.PathLike[str]) -> str:
 
 def prune_envs(cache_dir: str | os.PathLike[str], older_than: float, *, now: float | None = None) -> tuple[int, int]:
     """Remove Envs that nobody used for ``older_than`` seconds and nobody uses now; return how many, and their bytes."""
-    before = (time.time() if now is None else now) - older_than
     root = Path(os.path.abspath(cache_dir))
-    count = size = 0
-    for place in [path for path in root.glob("envs/*") if path.is_dir()]:
-        freed = _prune_one(place, before)
-        if freed is not None:
-            count, size = count + 1, size + freed
+    removed = prune(root / "envs", older_than, now=now)
     for folder in root.glob("worker/*"):
         if not (folder / "bursty").exists():  # that bursty was uninstalled
             shutil.rmtree(folder, ignore_errors=True)
-    return count, size
+    return removed
 
 
 def _tell_of_waiting(place: Path, plan: Plan, say: Callable[[str], None]) -> None:
-    if not _is_ready(place):
+    if not is_built(place):
         say(f"waiting for another process that builds env {plan.digest[:8]}")
 
 
@@ -170,7 +147,7 @@ def _build(place: Path, plan: Plan, say: Callable[[str], None]) -> None:
         if plan.requirements.constraints:
             (place / "constraints.txt").write_text("\n".join((*plan.requirements.constraints, "")))
             texts += ["-c", str(place / "constraints.txt")]
-        _uv(plan, "pip", "install", "--python", str(_python(place)), *texts)
+        _uv(plan, "pip", "install", "--python", str(python_of(place)), *texts)
         (place / "files").mkdir()
         env_files.copy(plan.files, place / "files")
     except BaseException:
@@ -181,14 +158,22 @@ def _build(place: Path, plan: Plan, say: Callable[[str], None]) -> None:
 
 
 def _uv(plan: Plan, *arguments: str) -> None:
+    words = uv_words(arguments)
+    if words is not None:
+        raise EnvError(f"can't build the Env ({_summary(plan)}) for Python {plan.python}:\n{words}", advice(words))
+
+
+def uv_words(arguments: Sequence[str]) -> str | None:
+    """Run uv; what it said when it failed, else ``None``."""
     done = run_uv(arguments)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if not line.startswith("Using ")]
-        words = "\n".join(lines[-_LAST_LINES:]) or f"uv ended with exit code {done.returncode} and no word"
-        raise EnvError(f"can't build the Env ({_summary(plan)}) for Python {plan.python}:\n{words}", _advice(words))
+    if not done.returncode:
+        return None
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("Using ")]
+    return "\n".join(lines[-_LAST_LINES:]) or f"uv ended with exit code {done.returncode} and no word"
 
 
-def _advice(words: str) -> str:
+def advice(words: str) -> str:
+    """What to do about uv's words."""
     low = words.lower()
     if "was not found in the package registry" in low or "no version of" in low or "there are no versions" in low:
         return "Check the name and the version; a private package needs its index (--index-url, or UV_DEFAULT_INDEX)."
@@ -211,92 +196,10 @@ def _summary(plan: Plan) -> str:
     return ", ".join(shown) or f"Python {plan.python}"
 
 
-def _is_ready(place: Path) -> bool:
+def is_built(place: Path) -> bool:
     """Built to the end, and its interpreter (a link to one of the machine's) is still there."""
-    return (place / ".ready").exists() and _python(place).exists()
+    return is_ready(place) and python_of(place).exists()
 
 
-def _python(place: Path) -> Path:
+def python_of(place: Path) -> Path:
     return place / "venv" / "bin" / "python"
-
-
-def _private(folder: Path) -> Path:
-    """The folder, made for this user alone; one of another user is refused, for what lies in it is run."""
-    for path in (*reversed(folder.parents), folder):
-        if not path.exists():
-            path.mkdir(mode=0o700, exist_ok=True)
-    owner = folder.stat().st_uid
-    if owner != os.geteuid():
-        raise EnvError(
-            f"the Env cache {folder} belongs to another user (id {owner})", "Name a cache folder of your own."
-        )
-    return folder
-
-
-@contextlib.contextmanager
-def _locked(place: Path, on_wait: Callable[[], None]) -> Generator[None]:
-    """Excludes everybody else who builds or removes this Env, in this process and in others."""
-    lock = _lock(place, fcntl.LOCK_NB)
-    if lock is None:
-        on_wait()
-        lock = _lock(place, 0)
-    assert lock is not None
-    try:
-        yield
-    finally:
-        fcntl.flock(lock, fcntl.LOCK_UN)
-        os.close(lock)
-
-
-def _lock(place: Path, mode: int) -> int | None:
-    """The lock's descriptor, ``None`` if another has it and ``mode`` says not to wait."""
-    path = place.with_suffix(".lock")
-    while True:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | mode)
-            if path.exists() and path.stat().st_ino == os.fstat(lock).st_ino:
-                return lock
-        except BlockingIOError:
-            os.close(lock)
-            return None
-        except BaseException:
-            os.close(lock)
-            raise
-        os.close(lock)  # a prune removed this file between opening and locking
-
-
-def _prune_one(place: Path, before: float) -> int | None:
-    lock = _lock(place, fcntl.LOCK_NB)
-    if lock is None:
-        return None
-    try:
-        if not _is_idle(place, before):
-            return None
-        size = sum(path.lstat().st_size for path in place.rglob("*"))
-        (place / ".ready").unlink(missing_ok=True)
-        shutil.rmtree(place)
-        place.with_suffix(".lock").unlink(missing_ok=True)
-        return size
-    finally:
-        os.close(lock)
-
-
-def _is_idle(place: Path, before: float) -> bool:
-    """Not used since then, nor now. A half-built one has no ``last-used``: its folder's time counts."""
-    try:
-        used = os.open(place / "last-used", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return place.stat().st_mtime <= before
-    try:
-        fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.fstat(used).st_mtime <= before
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(used)
-
-
-def _close_all(used: dict[str, int]) -> None:
-    while used:
-        os.close(used.popitem()[1])

@@ -1,0 +1,107 @@
+"""Exactly which packages an Env has: pins that give the same ones later, elsewhere."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import re
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+from bursty.errors import EnvError
+from bursty.packaging.interpreters import minor_version
+
+_OWN = "bursty"
+"""A worker has the bursty of whoever starts it, so no lock names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """``lines``: a pin for each package, as uv and pip read them. ``python``: minor version. ``folders``: where
+    packages lie that are part of the project itself, below its root."""
+
+    python: str
+    platform: str
+    lines: tuple[str, ...]
+    folders: tuple[str, ...] = ()
+
+
+def freeze(root: Path) -> Lock:
+    """What the running interpreter has installed. Packages that lie inside ``root`` are the project's own.
+
+    Raises ``EnvError`` for packages that only this machine has.
+    """
+    lines, local = installed()
+    folders: list[str] = []
+    foreign: list[str] = []
+    for name, folder in local:
+        if folder.is_relative_to(root):
+            folders.append(folder.relative_to(root).as_posix())
+        else:
+            foreign.append(f"{name} (from {folder})")
+    if foreign:
+        raise EnvError(
+            f"a version can't hold packages that were installed from this machine's files: {', '.join(foreign)}",
+            "Install them from an index, move them into the project, or declare an Env: App(…, env=Env(…)).",
+        )
+    return Lock(minor_version(None), sysconfig.get_platform(), lines, tuple(sorted(set(folders))))
+
+
+@functools.cache
+def installed() -> tuple[tuple[str, ...], tuple[tuple[str, Path], ...]]:
+    """Pins of what is installed from indexes and repositories; and (name, folder or file) of what is installed from
+    this machine's files."""
+    lines: dict[str, str] = {}
+    local: dict[str, Path] = {}
+    for found in importlib.metadata.distributions():
+        name = normalized(found.metadata["Name"] or "")
+        if not name or name == _OWN or name in lines or name in local:
+            continue  # the first on the import path counts
+        origin = _origin(found)
+        url = str(origin.get("url", ""))
+        if url.startswith("file:"):
+            local[name] = Path(unquote(urlsplit(url).path)).resolve()
+        else:
+            lines[name] = _pin(name, found.version, origin)
+    return tuple(sorted(lines.values())), tuple(sorted(local.items()))
+
+
+def is_running(lock: Lock) -> bool:
+    """Whether the running interpreter has exactly these packages."""
+    mine = minor_version(None), sysconfig.get_platform()
+    return mine == (lock.python, lock.platform) and installed()[0] == lock.lines
+
+
+def lock_digest(lock: Lock) -> str:
+    """The identity of the Env that it makes."""
+    text = json.dumps(["lock", 1, sys.implementation.name, lock.python, lock.platform, lock.lines])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def normalized(name: str) -> str:
+    """A package's name as indexes spell it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _origin(found: importlib.metadata.Distribution) -> dict[str, Any]:
+    """``direct_url.json``: where a package came from when it was no index."""
+    text = found.read_text("direct_url.json")
+    data: Any = json.loads(text) if text else {}
+    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+
+
+def _pin(name: str, version: str, origin: dict[str, Any]) -> str:
+    url = origin.get("url")
+    if not url:
+        return f"{name}=={version}"
+    inside = f"#subdirectory={origin['subdirectory']}" if origin.get("subdirectory") else ""
+    if "vcs_info" in origin:
+        info = origin["vcs_info"]
+        return f"{name} @ {info['vcs']}+{url}@{info['commit_id']}{inside}"
+    return f"{name} @ {url}{inside}"

@@ -1,0 +1,235 @@
+"""Taking a version: the app's files, its locked Envs and its declarations, under the hash of all that."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bursty.errors import BlobExists, BurstyError, ConfigError
+from bursty.packaging import place as places
+from bursty.packaging.lock import freeze, lock_digest
+from bursty.packaging.manifest import (
+    FORMAT,
+    Manifest,
+    archive_key,
+    canonical,
+    declared_key,
+    digest_of,
+    find_env,
+    manifest_key,
+)
+from bursty.packaging.place import silent
+from bursty.packaging.restore import VersionBuilder, read_file
+from bursty.packaging.source import LIMIT, Source, find_source, git_commit
+from bursty.packaging.tarball import pack
+from bursty.ports import BlobStore
+from bursty.values import Env, WorkerSpec
+
+Describe = Callable[[WorkerSpec, str], Mapping[str, Any]]
+"""Runs ``bursty.runtime.describe.describe(target)`` on a worker of this kind, and gives what it gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A version that is in the blob store. ``is_new``: it was not there before.
+
+    ``commit``: the git commit it was taken at, ``+`` behind it when files had changed; a label like message and time,
+    and no part of the version. ``left_out``: files that may be missed, with the reason why they are no part of it.
+    """
+
+    digest: str
+    manifest: Manifest
+    is_new: bool
+    commit: str | None
+    left_out: tuple[tuple[str, str], ...]
+
+
+def take_snapshot(
+    target: str | os.PathLike[str],
+    *,
+    blobs: BlobStore,
+    cache: str | os.PathLike[str],
+    describe: Describe,
+    limit: int = LIMIT,
+    say: Callable[[str], None] = silent,
+) -> Snapshot:
+    """The version of the app in the file ``target``, stored unless it is there already.
+
+    It is restored here first, and described in a child that sees nothing else: a file that is missing is missed now.
+    Raises ``ConfigError`` for an app that can't be packed or imported, ``EnvError`` for an Env that can't be locked.
+    """
+    source = find_source(target, limit=limit)
+    builder = VersionBuilder(lambda: blobs, cache)
+    folder = places.private(builder.cache_dir / "versions")
+    with tempfile.TemporaryDirectory(prefix="taking-", dir=folder) as work:
+        taking = _Taking(source, builder, Path(work), say)
+        draft = taking.draft()
+        described = taking.described(draft, describe)
+        manifest = taking.manifest(described)
+        digest = digest_of(manifest)
+        is_new = _store(blobs, digest, manifest, taking.archives)
+    builder.keep_manifest(digest, canonical(manifest))
+    return Snapshot(digest, manifest, is_new, git_commit(source.root), source.left_out)
+
+
+def worker_of(snapshot: str, manifest: Manifest, name: str | None = None, memory: int | None = None) -> WorkerSpec:
+    """The kind of worker that runs the function or job ``name`` of a version; ``None``: that describes it."""
+    for app in manifest["describe"]["apps"]:
+        for spec in _specs(app):
+            if spec["name"] == name:
+                return WorkerSpec(_env_of(spec), memory, version=snapshot)
+    if name is not None:
+        raise ConfigError(f"version {snapshot[:12]} of {manifest['app']} has no function or job {name!r}")
+    return WorkerSpec(None, memory, version=snapshot)
+
+
+class _Taking:
+    """One snapshot on its way."""
+
+    def __init__(self, source: Source, builder: VersionBuilder, work: Path, say: Callable[[str], None]) -> None:
+        self._source = source
+        self._builder = builder
+        self._work = work
+        self._say = say
+        self.archives: dict[str, Path] = {}
+        self._envs: dict[str, dict[str, Any]] = {}
+        self._declared: dict[str, str] = {}
+        self._folders: set[str] = set()
+        self._pack = self._packed_source()
+
+    def _packed_source(self) -> dict[str, Any]:
+        path = self._work / "source.tar.gz"
+        packed = pack(self._source.names, self._source.root, path)
+        key = archive_key("sources", packed.digest)
+        self.archives[key] = path
+        return {
+            "key": key,
+            "digest": packed.digest,
+            "size": packed.size,
+            "files": [list(file) for file in packed.files],
+        }
+
+    def draft(self) -> Manifest:
+        """What is known before the app is imported, and with which it is."""
+        self._lock(None)
+        return self._assembled({}, None)
+
+    def described(self, draft: Manifest, describe: Describe) -> Mapping[str, Any]:
+        """What the app declares, told by a child that has nothing but the draft."""
+        digest = digest_of(draft)
+        self._builder.keep_manifest(digest, canonical(draft))
+        env = None
+        locked = draft["envs"][find_env(draft, env)]
+        self._builder.source(draft, locked, archives=self.archives, say=self._say)
+        try:
+            return describe(WorkerSpec(env, version=digest), self._source.target)
+        except BurstyError:
+            raise
+        except Exception as error:
+            raise _explained(self._source, error) from error
+
+    def manifest(self, described: Mapping[str, Any]) -> Manifest:
+        self._envs.clear()
+        self._declared.clear()
+        self._folders.clear()
+        specs = [spec for app in described["apps"] for spec in _specs(app)]
+        for env in [_env_of(spec) for spec in specs] or [None]:
+            self._lock(env)
+        return self._assembled({spec["name"]: self._declared[declared_key(_env_of(spec))] for spec in specs}, described)
+
+    def _lock(self, env: Env | None) -> None:
+        if declared_key(env) in self._declared:
+            return
+        lock = freeze(self._source.root)
+        self._folders.update(lock.folders)
+        digest = lock_digest(lock)
+        self._declared[declared_key(env)] = digest
+        self._envs[digest] = {
+            "python": lock.python,
+            "platform": lock.platform,
+            "lock": list(lock.lines),
+            "packed": None,
+            "files": None,
+        }
+
+    def _assembled(self, env_of: Mapping[str, str], described: Mapping[str, Any] | None) -> Manifest:
+        apps: list[Any] = described["apps"] if described else []
+        return {
+            "format": FORMAT,
+            "app": apps[0]["name"] if apps else Path(self._source.target).stem,
+            "target": self._source.target,
+            "path": import_folders(self._source, self._folders),
+            "source": self._pack,
+            "envs": dict(self._envs),
+            "env_of": dict(env_of),
+            "declared": dict(self._declared),
+            "describe": described,
+        }
+
+
+def import_folders(source: Source, packages: set[str]) -> list[str]:
+    """Folders below the root that go on the import path: the app file's own, then the project's."""
+    own = [Path(source.target).parent.as_posix(), ".", "src"]
+    wanted = [*own, *(f"{folder}{inner}" for folder in sorted(packages) for inner in ("", "/src"))]
+    return [name for name in dict.fromkeys(wanted) if any(_is_below(file, name) for file in source.names)]
+
+
+def _is_below(file: str, folder: str) -> bool:
+    return folder == "." or file.startswith(folder + "/")
+
+
+def _specs(app: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What an app declares that runs on workers."""
+    jobs = [job.get("function", job) for job in app.get("jobs", ())]
+    return [*app.get("functions", ()), *jobs]
+
+
+def _env_of(spec: Mapping[str, Any]) -> Env | None:
+    env = spec.get("env")
+    if env is None:
+        return None
+    requirements = env["requirements"]
+    given = requirements if isinstance(requirements, str) else tuple(requirements)
+    return Env(given, python=env["python"], files=env["files"])
+
+
+def _explained(source: Source, error: Exception) -> ConfigError:
+    """The child's words, and the file that it misses when we know of it."""
+    hint = "Mend what the message says; the version was not stored."
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        ways = (f"{error.name.replace('.', '/')}.py", f"{error.name.split('.')[0]}/")
+        missing = [
+            f"{name} ({reason})" for name, reason in source.left_out if name.endswith(ways[0]) or ways[1] in name
+        ]
+        if missing:
+            hint = f"The project has {', '.join(missing[:3])}, which is left out of versions."
+        else:
+            hint = "Install it, name it in the app's requirements, or see that its file lies in the project."
+    return ConfigError(
+        f"{source.root / source.target} can't be imported from its version: {type(error).__name__}: {error}", hint
+    )
+
+
+def _store(blobs: BlobStore, digest: str, manifest: Manifest, archives: Mapping[str, Path]) -> bool:
+    """Archives first: a manifest that is there is complete."""
+    for key, path in archives.items():
+        if blobs.head(key) is None:
+            _put(blobs, key, path)
+    if blobs.head(manifest_key(digest)) is not None:
+        return False
+    try:
+        blobs.put(manifest_key(digest), canonical(manifest), if_absent=True)
+    except BlobExists:
+        return False
+    return True
+
+
+def _put(blobs: BlobStore, key: str, path: Path) -> None:
+    try:
+        blobs.put(key, read_file(path), if_absent=True)
+    except BlobExists:  # somebody takes the same version now
+        return

@@ -166,5 +166,6 @@ class Pending:
     next_at: float | None = None
 
     @property
-    def nothing(self) -> bool:
-        return not (self.due or self.later or self.running or self.outbox)
+    def idle(self) -> bool:
+        """Whether no run is left to be made."""
+        return not (self.due or self.later or self.running)

@@ -54,6 +54,11 @@ def published_key(app: str, job: str, name: str) -> str:
     return f"published/{app}/{job}/{name}"
 
 
+def upload_key(digest: str) -> str:
+    """Where an uploaded input lies: by its SHA-256."""
+    return f"uploads/{digest}"
+
+
 def put_file(blobs: BlobStore, key: str, path: Path) -> tuple[int, str]:
     """Stream a file into the store; its size and SHA-256."""
     hasher = hashlib.sha256()

@@ -32,14 +32,17 @@ class Attempt:
         self.scratch = scratch / f"{run.id}-{run.attempt}"
         self.logs = LogWriter(blobs, f"{self.prefix}/log", secrets)
         self.future: Future[Any] | None = None
+        self.failed: Ending | None = None
+        """Why it could not even begin."""
+        self.is_writing = False
+        """Whether a thread writes its log now; it did so last at ``logged_at``."""
+        self.logged_at = 0.0
         self.cancel_at: float | None = None
         """Monotonic time at which its child is killed, once somebody wants it cancelled."""
         self.is_stale = False
         """Its lease was refused: whatever it gives is nobody's."""
         self.asked_whether_cancelled = False
         self.renewed_at = time.monotonic()
-        self.told: str | None = None
-        """Progress that the state store has."""
         self.progress: str | None = None
         self._blobs = blobs
         self._artefacts: dict[str, Artefact] = {}
@@ -59,10 +62,21 @@ class Attempt:
         """Whether something goes to stable keys."""
         return any(artefact.publish for artefact in self._artefacts.values())
 
-    def folder(self) -> Path:
-        """The attempt's own folder, made now."""
-        self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self.scratch
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended and only its outcome is to be recorded."""
+        return self.failed is not None or (self.future is not None and self.future.done())
+
+    def input_file(self, digest: str) -> Path:
+        """Where an uploaded input goes; its folder is made."""
+        folder = self.scratch.with_name(f"{self.scratch.name}.in")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder / digest
+
+    def clean(self) -> None:
+        """Remove its folders."""
+        for folder in (self.scratch, self.scratch.with_name(f"{self.scratch.name}.in")):
+            shutil.rmtree(folder, ignore_errors=True)
 
     # What the child says
 
@@ -92,7 +106,7 @@ class Attempt:
 
         Raises ``StoreError``.
         """
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.clean()  # first, for the disk may be full of it
         self.logs.close()
         if not self._artefacts and not self._metrics:
             return None

@@ -52,6 +52,7 @@ class LogWriter:
         self._blobs = blobs
         self._prefix = prefix
         self._secrets = secrets
+        self._redactor = Redactor(secrets)
         self._clock = clock
         self._limit = limit
         self._streams: dict[str, _Stream] = {}
@@ -84,9 +85,9 @@ class LogWriter:
 
     def line(self, text: str, level: str) -> None:
         """What ``run.log`` says: a line of its own."""
-        clean = Redactor(self._secrets)
+        clean = self._redactor.redact(text)[:LINE_BYTES]
         with self._lock:
-            self._add(LogLine(self._clock(), "log", (clean.feed(text) + clean.flush())[:LINE_BYTES], level))
+            self._add(LogLine(self._clock(), "log", clean, level))
 
     def _split(self, stream: str, source: _Stream, text: str) -> None:
         *lines, rest = (source.held + text).split("\n")

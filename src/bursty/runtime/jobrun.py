@@ -20,14 +20,15 @@ def run_job(target: str, reference: str, about: str, files: Mapping[str, str]) -
     ``target``: the module or file that declares it; ``reference``: ``module:qualname`` of its function. ``about``: JSON
     (id, job, app, version, attempt, inputs, folder). ``files``: local paths of uploaded inputs by their digest.
     """
-    from bursty.forms.convert import to_arguments
+    from bursty.forms.convert import run_parameter, to_arguments
 
     facts: dict[str, Any] = json.loads(about)
     load_module(target)
     function: Callable[..., Any] = resolve(reference)
     run = Run(**facts)
     arguments = to_arguments(function, run.inputs, files)
-    result = function(**arguments, **dict.fromkeys(run_parameters(function), run))
+    name = run_parameter(function)
+    result = function(**arguments, **({name: run} if name else {}))
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     if inspect.iscoroutine(result):
@@ -35,16 +36,6 @@ def run_job(target: str, reference: str, about: str, files: Mapping[str, str]) -
         raise ConfigError("a job can't be an async function", "Wrap it: def job(run): asyncio.run(coroutine(run)).")
     if result is not None:
         _save_result(run, result)
-
-
-def run_parameters(function: Callable[..., Any]) -> list[str]:
-    """Names of the parameters that get the ``Run``: annotated so, or named ``run`` without an annotation."""
-    found: list[str] = []
-    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
-        bare = parameter.annotation is inspect.Parameter.empty and name == "run"
-        if bare or getattr(parameter.annotation, "__bursty_run__", False):
-            found.append(name)
-    return found
 
 
 def _save_result(run: Run, result: Any) -> None:

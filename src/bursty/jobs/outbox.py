@@ -1,0 +1,107 @@
+"""The outbox: what must be done after a run has ended, at least once. Notices go out, outputs get their stable keys."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bursty.core.runstate import retry_delay
+from bursty.errors import BlobNotFound, BurstyError, StoreError
+from bursty.jobs.artefacts import fetch_file, published_key, put_file, read_manifest
+from bursty.jobs.catalog import JobInfo
+from bursty.ports import BlobStore, StateStore
+from bursty.records import OutboxDraft, OutboxItem, RunQuery, RunRecord, RunStatus
+
+NOTICE, PUBLISH = "notice", "publish"
+LEASE_SECONDS = 300.0
+FIRST_DELAY, LONGEST_DELAY = 5.0, 3600.0
+SEARCH = 50
+"""How many good runs are looked at for one that published something."""
+
+
+def outbox_of(
+    run: RunRecord, job: JobInfo | None, end: str, publishes: bool, error: str | None = None
+) -> tuple[OutboxDraft, ...]:
+    """What follows from the end of a run. ``job`` ``None``: its version can't be read, so the usual ends are told."""
+    drafts: list[OutboxDraft] = []
+    if publishes:
+        drafts.append(OutboxDraft(PUBLISH))
+    wanted = job.notify if job is not None else ("failed", "timed_out", "lost")
+    if end in wanted:
+        drafts.append(OutboxDraft(NOTICE, {"end": end, "error": (error or "")[-2000:]}))
+    return tuple(drafts)
+
+
+class Outbox:
+    """Delivers. ``notify``: sends a notice of (run, data of the row); ``None``: nobody is to be told."""
+
+    def __init__(
+        self,
+        state: StateStore,
+        blobs: BlobStore,
+        notify: Callable[[RunRecord, dict[str, Any]], None] | None,
+        *,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        self._state = state
+        self._blobs = blobs
+        self._notify = notify
+        self._say = say
+
+    def deliver(self, limit: int = 20) -> int:
+        """Try what is due; tell how many rows were tried. One that fails is due again later, at most an hour."""
+        items = self._state.take_outbox(limit, LEASE_SECONDS)
+        for item in items:
+            try:
+                self._deliver(item)
+            except (BurstyError, OSError) as error:
+                words = error.message if isinstance(error, BurstyError) else str(error)
+                self._state.outbox_later(item, retry_delay(item.tries - 1, FIRST_DELAY, LONGEST_DELAY), words)
+                self._say(f"the {item.kind} of run {item.run} could not be delivered, it is tried again: {words}")
+            else:
+                self._state.outbox_done(item)
+        return len(items)
+
+    def _deliver(self, item: OutboxItem) -> None:
+        run = self._state.get(item.run)
+        if run is None:  # pruned meanwhile
+            return
+        if item.kind == PUBLISH:
+            self.publish(run.app, run.job)
+        elif self._notify is not None:
+            self._notify(run, dict(item.data))
+
+    def publish(self, app: str, job: str) -> None:
+        """Bring the stable keys to the newest good run's outputs. Whoever is late copies the newest too: when two do it
+        at once, each looks again afterwards, so the last one to write has seen the newest."""
+        done: str | None = None
+        while (good := self._newest(app, job)) is not None and good.id != done:
+            for artefact in read_manifest(self._blobs, good).artefacts:
+                if artefact.publish:
+                    self._copy(artefact.key, published_key(app, job, artefact.name), artefact.digest)
+            done = good.id
+
+    def _newest(self, app: str, job: str) -> RunRecord | None:
+        """The newest good run that published something."""
+        query = RunQuery(app=app, job=job, status=RunStatus.SUCCEEDED, limit=SEARCH)
+        for run in self._state.find(query):
+            if run.output is not None:
+                try:
+                    manifest = read_manifest(self._blobs, run)
+                except BlobNotFound:
+                    continue
+                if any(artefact.publish for artefact in manifest.artefacts):
+                    return run
+        return None
+
+    def _copy(self, source: str, target: str, digest: str) -> None:
+        """Through a file, so that what is damaged does not replace what is good."""
+        with tempfile.TemporaryDirectory(prefix="bursty-publish-") as folder:
+            file = Path(folder) / "content"
+            try:
+                fetch_file(self._blobs, source, file, digest)
+            except OSError as error:
+                raise StoreError(f"there is no room to publish {source}: {error.strerror}") from error
+            put_file(self._blobs, target, file)

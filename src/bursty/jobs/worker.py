@@ -1,0 +1,349 @@
+"""The worker: claims runs, has them run in children, keeps their leases, records what they gave."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bursty.core import runstate
+from bursty.core.redact import Redactor
+from bursty.errors import BurstyError, StoreError
+from bursty.forms.validate import files_in
+from bursty.jobs.artefacts import fetch_file, upload_key
+from bursty.jobs.attempt import Attempt, ending_of, failure
+from bursty.jobs.catalog import Catalog, JobInfo
+from bursty.jobs.heartbeat import Heartbeat
+from bursty.jobs.launch import Launcher
+from bursty.jobs.outbox import Outbox, outbox_of
+from bursty.ports import BlobStore, StateStore
+from bursty.records import RunRecord, RunStatus
+
+LEASE_SECONDS = 60.0
+POLL_SECONDS = 1.0
+RECORD_RETRY_SECONDS = 1.0
+STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """``slots``: attempts at once. ``lease``: seconds a run stays ours without a word. ``stay``: wait for more when
+    nothing is left. ``app``: only its runs. ``only``: end when this run is over. ``secrets``: what logs must not show.
+    """
+
+    slots: int = 1
+    lease: float = LEASE_SECONDS
+    stay: bool = False
+    app: str | None = None
+    only: str | None = None
+    secrets: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a worker did."""
+
+    claimed: int = 0
+    ended: int = 0
+    retried: int = 0
+    stale: int = 0
+
+
+def owner_name() -> str:
+    """Who holds a lease: the machine, the process, and a number that no other worker has."""
+    return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(3).hex()}"
+
+
+class Worker:
+    """Runs until nothing is left (``run``), or until ``stop``.
+
+    ``say`` is told in words of what happens. ``launcher``: runs attempts; ``catalog``: what versions declare.
+    """
+
+    def __init__(
+        self,
+        state: StateStore,
+        blobs: BlobStore,
+        catalog: Catalog,
+        launcher: Launcher,
+        outbox: Outbox,
+        scratch: Path,
+        plan: WorkerPlan,
+        *,
+        say: Callable[[str], None] = lambda _line: None,
+        owner: str | None = None,
+    ) -> None:
+        self.owner = owner or owner_name()
+        self.tally = Tally()
+        self.attempts: dict[tuple[str, int], Attempt] = {}
+        self._state = state
+        self._blobs = blobs
+        self._catalog = catalog
+        self._launcher = launcher
+        self._outbox = outbox
+        self._scratch = scratch
+        self._plan = plan
+        self._say = say
+        self._news: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
+        self._unrecorded: list[tuple[Attempt, runstate.Ending]] = []
+        self._threads = ThreadPoolExecutor(max(4, plan.slots), "bursty-prepare")
+        self._heartbeat = Heartbeat(state, self.attempts, plan.lease, self._say)
+        self._stopping = threading.Event()
+        self._look_at = 0.0
+
+    # The loop
+
+    def run(self) -> Tally:
+        """Work until nothing is queued, due later or leased (with ``stay``: until ``stop``)."""
+        listener = threading.Thread(target=self._listen, name="bursty-listener", daemon=True)
+        listener.start()
+        self._heartbeat.start()
+        try:
+            while not self._stopping.is_set():
+                self._record()
+                claimed = self._claim()
+                self._look_around()
+                if not claimed and not self.attempts and not self._unrecorded and self._is_through():
+                    break
+                if not claimed or len(self.attempts) >= self._plan.slots:
+                    self._await_news()
+            self._let_go()
+        finally:
+            self._stopping.set()
+            self._state.wake()
+            self._heartbeat.stop()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            listener.join(5)
+        return self.tally
+
+    def stop(self) -> None:
+        """End soon: attempts under way are killed and queued again. From any thread, and from signal handlers."""
+        self._stopping.set()
+        self._news.put(None)
+
+    def _listen(self) -> None:
+        """Turns the store's word that something may be due into news."""
+        while not self._stopping.is_set():
+            try:
+                self._state.wait(POLL_SECONDS)
+            except StoreError:
+                self._stopping.wait(POLL_SECONDS)
+            self._news.put(None)
+
+    def _await_news(self) -> None:
+        attempt = self._news.get()
+        while True:
+            if attempt is not None:
+                self._take(attempt)
+            try:
+                attempt = self._news.get_nowait()
+            except queue.Empty:
+                return
+
+    def _look_around(self) -> None:
+        """Now and then: end runs that nobody can claim any more, deliver what waits in the outbox."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + min(self._plan.lease / 3, POLL_SECONDS)
+        with self._patience("runs whose worker died could not be looked for"):
+            for run in self._state.expired(50):
+                change = runstate.reap(run, self.owner, self._state.skew, outbox_of(run, None, "lost", False))
+                if change is not None and self._state.change(change)[0] is not None:
+                    self._say(f"{run.job} {run.id}: {change.then['status']}")
+        with self._patience("the outbox could not be read"):
+            self._outbox.deliver()
+
+    @contextlib.contextmanager
+    def _patience(self, what: str) -> Any:
+        """The store may be away for a while: it is asked again."""
+        try:
+            yield
+        except StoreError as error:
+            self._say(f"{what}: {error.message}")
+            self._stopping.wait(RECORD_RETRY_SECONDS)
+
+    def _is_through(self) -> bool:
+        if self._plan.only is not None:
+            run = self._state.get(self._plan.only)
+            return run is None or run.is_final
+        if self._plan.stay:
+            return False
+        try:
+            return self._state.pending(self._plan.app).idle and not self._outbox.deliver()
+        except StoreError:
+            return False
+
+    # Begin
+
+    def _claim(self) -> bool:
+        free = self._plan.slots - len(self.attempts)
+        if free <= 0 or self._stopping.is_set():
+            return False
+        claimed: Sequence[RunRecord] = ()
+        with self._patience("no run could be claimed"):
+            claimed = self._claimed(free)
+        for run in claimed:
+            self.tally.claimed += 1
+            attempt = Attempt(run, self._blobs, self._scratch, self._plan.secrets)
+            self.attempts[attempt.key] = attempt
+            self._begin(attempt)
+        return bool(claimed)
+
+    def _claimed(self, free: int) -> Sequence[RunRecord]:
+        if self._plan.only is None:
+            return self._state.claim(self.owner, self._plan.lease, free, self._plan.app)
+        run = self._state.get(self._plan.only)
+        if run is None or run.is_final:
+            return ()
+        change = runstate.claim(self.owner, self._plan.lease, self._state.skew, run)
+        return [found for found in self._state.change(change) if found is not None]
+
+    def _begin(self, attempt: Attempt) -> None:
+        try:
+            job = self._catalog.job(attempt.run.version, attempt.run.job)
+        except BurstyError as error:
+            self._fail(attempt, error)
+            return
+        if self._launcher.is_ready(job) and '"upload"' not in attempt.run.inputs:
+            self._launch(attempt, job, {})
+        else:
+            self._threads.submit(self._prepare, attempt, job)
+
+    def _prepare(self, attempt: Attempt, job: JobInfo) -> None:
+        """What may take long: the version's Env, uploaded inputs."""
+        try:
+            self._launcher.prepare(job)
+            uploads = {file["upload"] for file in files_in(job.form, json.loads(attempt.run.inputs))}
+            self._launch(attempt, job, {digest: self._fetch(attempt, digest) for digest in uploads})
+        except BaseException as error:
+            self._fail(attempt, error)
+
+    def _fetch(self, attempt: Attempt, digest: str) -> str:
+        path = attempt.input_file(digest)
+        fetch_file(self._blobs, upload_key(digest), path, digest)
+        return str(path)
+
+    def _launch(self, attempt: Attempt, job: JobInfo, files: dict[str, str]) -> None:
+        if attempt.is_stale:
+            self._news.put(attempt)
+            return
+        attempt.future = self._launcher.launch(attempt, job, files)
+        if attempt.cancel_at is not None:
+            attempt.future.cancel()
+        attempt.future.add_done_callback(lambda _: self._news.put(attempt))
+
+    def _fail(self, attempt: Attempt, error: BaseException) -> None:
+        """It could not even begin."""
+        attempt.failed = failure(attempt, error, self._redacted)
+        self._news.put(attempt)
+
+    # End
+
+    def _take(self, attempt: Attempt) -> None:
+        ending = attempt.failed or ending_of(attempt, self._redacted)
+        self._unrecorded.append((attempt, ending))
+
+    def _redacted(self, text: str) -> str:
+        return Redactor(self._plan.secrets).redact(text)
+
+    def _record(self) -> None:
+        """Write the outcomes, all in one transaction where the store has such. What can't be written is kept."""
+        pending, self._unrecorded = self._unrecorded, []
+        changes: list[tuple[Attempt, runstate.Ending, runstate.Change]] = []
+        for attempt, ending in pending:
+            if attempt.is_stale:
+                self._forget(attempt)
+                continue
+            try:
+                changes.append((attempt, *self._change_of(attempt, ending)))
+            except (StoreError, OSError) as error:
+                self._keep(attempt, ending, error)
+        if not changes:
+            return
+        try:
+            results = self._state.change(*(change for _, _, change in changes))
+        except StoreError as error:
+            for attempt, ending, _ in changes:
+                self._keep(attempt, ending, error)
+            return
+        for (attempt, ending, change), result in zip(changes, results, strict=True):
+            self._recorded(attempt, ending, change, result)
+
+    def _keep(self, attempt: Attempt, ending: runstate.Ending, error: Exception) -> None:
+        self._say(f"the outcome of {attempt.run.id} can't be written, trying again: {error}")
+        self._unrecorded.append((attempt, ending))
+        self._stopping.wait(RECORD_RETRY_SECONDS)
+
+    def _change_of(self, attempt: Attempt, ending: runstate.Ending) -> tuple[runstate.Ending, runstate.Change]:
+        if attempt.cancel_at is not None and ending.end != "succeeded":
+            ending = runstate.Ending("cancelled", "cancelled while it ran")
+        output = attempt.hand_in()
+        publishes = ending.end == "succeeded" and attempt.publishes
+        done = runstate.Ending(
+            ending.end,
+            ending.error,
+            output,
+            attempt.metrics,
+            attempt.progress,
+            ending.retry_in,
+            ending.always_retry,
+        )
+        job = self._known(attempt.run)
+        outbox = outbox_of(attempt.run, job, ending.end, publishes, done.error)
+        return done, runstate.finish(attempt.run, done, outbox)
+
+    def _known(self, run: RunRecord) -> JobInfo | None:
+        try:
+            return self._catalog.job(run.version, run.job)
+        except BurstyError:
+            return None
+
+    def _recorded(
+        self, attempt: Attempt, ending: runstate.Ending, change: runstate.Change, result: RunRecord | None
+    ) -> None:
+        if result is None and change.then["status"] == RunStatus.QUEUED and not attempt.is_stale:
+            seen = self._state.get(attempt.run.id)
+            if seen is not None and seen.cancel_requested and seen.owner == self.owner:
+                attempt.cancel_at = time.monotonic()
+                self._unrecorded.append((attempt, ending))
+                return
+        self._forget(attempt)
+        if result is None:
+            self.tally.stale += 1
+            self._say(f"{attempt.run.job} {attempt.run.id}: attempt {attempt.run.attempt} was not ours any more")
+        elif result.is_final:
+            self.tally.ended += 1
+            self._say(f"{result.job} {result.id}: {result.status}")
+        else:
+            self.tally.retried += 1
+            self._say(f"{result.job} {result.id}: attempt {attempt.run.attempt} failed, trying again")
+
+    def _forget(self, attempt: Attempt) -> None:
+        self.attempts.pop(attempt.key, None)
+        attempt.clean()
+
+    def _let_go(self) -> None:
+        """Asked to stop: record what has ended, kill what runs and queue it again at once, for others."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if (ended := self._news.get_nowait()) is not None:
+                    self._take(ended)
+        self._record()
+        for attempt in list(self.attempts.values()):
+            if attempt.future is not None:
+                attempt.future.cancel()
+        releases = [runstate.release(attempt.run, "its worker was stopped") for attempt in self.attempts.values()]
+        if releases:
+            with self._patience("runs could not be given back; they are taken over when their lease ends"):
+                self._state.change(*releases)
+        for attempt in list(self.attempts.values()):
+            self._forget(attempt)

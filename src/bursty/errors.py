@@ -11,6 +11,8 @@
     │   ├── BlobNotFound (KeyError)
     │   ├── BlobExists                  a conditional put lost
     │   └── DigestMismatch              content is not what its digest says
+    ├── TableError (ValueError)         a table can't be read, or does not fit into a format
+    ├── NoticeFailed                    a notice did not reach all of the services that should get it
     ├── BackendError                    workers can't be started or reached at all
     ├── RemoteError                     what a call raised, when the original can't be rebuilt; and the remote
     │                                   traceback of one that can (its ``__cause__``)
@@ -100,6 +102,14 @@ class BlobExists(StoreError):
 
 class DigestMismatch(StoreError):
     """The content under a digest is not the content that was stored: damaged, or tampered with."""
+
+
+class TableError(BurstyError, ValueError):
+    """A table file is damaged or of another format, or the table does not fit into the format that is asked for."""
+
+
+class NoticeFailed(BurstyError):
+    """A notice did not reach all of the services that should get it; the message names these, without their secrets."""
 
 
 class BackendError(BurstyError):

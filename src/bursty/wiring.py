@@ -35,13 +35,21 @@ def _positive(text: str | None, url: str) -> int | None:
 
 
 def open_blobs(url: str) -> BlobStore:
-    """A folder's path or ``memory://``. Raises ``ConfigError``."""
+    """A folder's path, ``memory://``, ``s3://BUCKET/PREFIX``, ``gs://…``, ``az://…``. Raises ``ConfigError``."""
     from bursty.stores import blobs
 
+    scheme, is_url, _ = url.partition("://")
     if url == "memory://":
         return blobs.MemoryBlobs()
-    if "://" in url:
-        raise ConfigError(f"there is no blob store for {url!r}", 'Known: a folder\'s path, "memory://".')
+    if is_url and scheme in ("s3", "gs", "az"):
+        from bursty.stores.objects import ObjectBlobs
+
+        return ObjectBlobs(url)
+    if is_url:
+        raise ConfigError(
+            f"there is no blob store for {scheme}://…",
+            "Known: a folder's path, memory://, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX.",
+        )
     return blobs.FolderBlobs(url)
 
 
@@ -63,7 +71,7 @@ def open_session(backend: str, *, blobs: str, home: str, cache: str, output: Any
 
         return NestedSession(host)
     from bursty.engine.session import Session
-    from bursty.packaging.resolve import UvBuilder
+    from bursty.packaging.restore import VersionBuilder
     from bursty.stores.home import open_home
     from bursty.stores.parts import ClientParts
 
@@ -72,7 +80,7 @@ def open_session(backend: str, *, blobs: str, home: str, cache: str, output: Any
             f"blobs={blobs!r}: workers of this backend share large values through a folder",
             "Set BURSTY_BLOBS to a folder's path, or leave it out.",
         )
-    builder = UvBuilder(cache)
+    builder = VersionBuilder(lambda: open_blobs(blobs), cache)
     chosen = open_backend(backend, blobs=blobs, builder=builder)
     parts = ClientParts(blobs, chosen.traits.spill_bytes)
     return Session(chosen, parts, lambda: open_home(home, cache), builder=builder, output=output)

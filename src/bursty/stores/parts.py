@@ -13,6 +13,7 @@ from typing import NamedTuple
 from bursty.errors import BlobNotFound, ConfigError
 from bursty.ports import BlobStore
 from bursty.stores.blobs import FolderBlobs
+from bursty.stores.objects import ObjectBlobs
 from bursty.supervise.parts import PREFIX, FolderParts, damaged, missing, part_digest, part_key
 from bursty.values import Buffer, Ref
 
@@ -51,7 +52,7 @@ def prune(store: BlobStore, older_than: float, *, now: float | None = None) -> P
     now = time.time() if now is None else now
     if isinstance(store, FolderBlobs):
         return _prune_folder(store, older_than, now)
-    pruned = Pruned()
+    pruned = Pruned(*store.sweep(older_than, now)) if isinstance(store, ObjectBlobs) else Pruned()
     for info in list(store.list(PREFIX)):
         if now - info.modified > older_than and store.delete(info.key):
             pruned = pruned.plus((1, info.size))

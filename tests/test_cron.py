@@ -53,6 +53,8 @@ def test_a_time_that_comes_twice_runs_once() -> None:
         table = parse_schedule(cron, None, "Europe/Paris")
         fires = table.fires_between(at("2024-10-27T02:10", "Europe/Paris"), at("2024-10-27T03:00", "Europe/Paris"))
         assert local(fires, "Europe/Paris") == ["27 02:30+0200"]
+        again = at("2024-10-27T02:10", "Europe/Paris", fold=1)
+        assert table.fires_between(again, again + 3000) == []
 
 
 def test_what_fires_every_hour_goes_on_through_the_repeated_one() -> None:
@@ -123,8 +125,13 @@ CRONS = [
     "0 0 1 1 *",
     "@daily",
 ]
-TIMES = st.sampled_from(DAYS).flatmap(
-    lambda day: st.integers(-36 * 3600, 36 * 3600).map(lambda seconds: at(f"{day}T00:00") + seconds)
+# When clocks are put back in Paris, New York, Havana and on Lord Howe Island; and forward in Paris.
+CHANGES = ["2024-10-27T01:00", "2024-11-03T06:00", "2024-11-03T05:00", "2024-04-06T15:00", "2024-03-31T01:00"]
+TIMES = st.sampled_from(CHANGES).flatmap(
+    lambda change: (
+        st.integers(-5400, 5400).map(lambda seconds: at(change) + seconds)
+        | st.integers(-36 * 3600, 36 * 3600).map(lambda seconds: at(change) + seconds)
+    )
 )
 TABLES = st.one_of(
     st.builds(parse_schedule, st.sampled_from(CRONS), st.none(), st.sampled_from(ZONES)),

@@ -144,8 +144,8 @@ class RunContract:
         assert store.pending("app").next_at == pytest.approx(due), "the next one that is due"
         store.change(only_cancelled(store, "4"))
         assert store.pending("app").next_at == pytest.approx(running.lease_until), "the next lease that ends"
-        assert not store.pending("app").nothing
-        assert store.pending("none").nothing
+        assert store.pending("app") != Pending()
+        assert store.pending("none") == Pending()
 
     def test_deletes_final_runs_only(self, store: StateStore, open_again: OpenAgain) -> None:
         for name in ("1", "2", "3", "4"):

@@ -121,7 +121,7 @@ class Machine(RuleBasedStateMachine):
     def submit(self, later: float, key: str | None, **fields: Any) -> str:
         not_before = self.store.now() + later if later else 0.0
         run = make(
-            f"{self.app}/{len(self.paper):03}", app=self.app, not_before=not_before, idempotency_key=key, **fields
+            f"{self.app}/{next(self.numbers):06}", app=self.app, not_before=not_before, idempotency_key=key, **fields
         )
         present = [other for other in self.paper.values() if key is not None and other.idempotency_key == key]
         given, new = self.store.submit(run, EventDraft("submitted", "ann"))
@@ -210,10 +210,7 @@ class Machine(RuleBasedStateMachine):
         assert self.store.delete_runs(names) == len(gone)
         for name in gone:
             assert self.store.events(name) == []
-            # A name is not used again, so that the next one of this number is another.
-            self.paper[name] = replace(self.paper[name], id="")
-            del self.events[name]
-        self.paper = {name: run for name, run in self.paper.items() if run.id}
+            del self.paper[name], self.events[name]
 
     # Outbox
 

@@ -3,7 +3,7 @@
 from bursty.core import runstate
 from bursty.core.runstate import Ending
 from bursty.ports import StateStore
-from bursty.records import OutboxDraft
+from bursty.records import OutboxDraft, Pending
 from conformance.statestore_tools import FUTURE, PAST, claim_one, ended_by, only, submit
 
 
@@ -40,7 +40,7 @@ class OutboxContract:
         assert store.outbox_done(item)
         assert store.outbox("1") == []
         assert store.take_outbox(5, FUTURE) == []
-        assert store.pending().nothing
+        assert store.pending() == Pending()
 
     def test_is_taken_again_after_the_lease(self, store: StateStore) -> None:
         finish_with(store, "1", OutboxDraft("notice"))

@@ -11,7 +11,7 @@ import itertools
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
@@ -41,6 +41,7 @@ def same_run(found: RunRecord | None, expected: RunRecord | None) -> None:
 # One change
 
 STEPS = st.sampled_from([2 * PAST, PAST, 0.0, FUTURE, 2 * FUTURE])
+LEASES = st.sampled_from([PAST, FUTURE, 2 * FUTURE])
 SHIFTS = st.sampled_from([1.5 * PAST, 0.5 * PAST, 0.5 * FUTURE, 1.5 * FUTURE])
 TEXTS = st.sampled_from([None, "a", "b", "é'\"%:s\\"])
 VALUES: dict[str, st.SearchStrategy[Any]] = {
@@ -134,9 +135,8 @@ class Machine(RuleBasedStateMachine):
             self.paper[run.id], self.events[run.id] = given, [("submitted", "ann")]
         return given.id
 
-    @rule(target=seen, owner=st.sampled_from(["w1", "w2"]), lease=STEPS, limit=st.integers(1, 3))
+    @rule(target=seen, owner=st.sampled_from(["w1", "w2"]), lease=LEASES, limit=st.integers(1, 3))
     def claim(self, owner: str, lease: float, limit: int) -> Any:
-        assume(lease)
         change = runstate.claim(owner, lease, self.store.skew)
         now = self.store.now()
         fitting = [run for run in self.paper.values() if runstate.holds(change.when, run, now)]
@@ -173,14 +173,12 @@ class Machine(RuleBasedStateMachine):
             assert [(item.kind, item.data, item.tries) for item in rows] == [(d.kind, d.data, 0) for d in change.outbox]
             self.outbox.setdefault(run.id, []).extend(rows)
 
-    @rule(run=seen, lease=STEPS, progress=st.sampled_from([None, "{}"]))
+    @rule(run=seen, lease=LEASES, progress=st.sampled_from([None, "{}"]))
     def renew(self, run: RunRecord, lease: float, progress: str | None) -> None:
-        assume(lease)
         self.make_changes(runstate.renew(run, lease, progress))
 
-    @rule(run=seen, end=st.sampled_from(["succeeded", "failed", "timed_out", "cancelled"]), retry_in=STEPS)
+    @rule(run=seen, end=st.sampled_from(["succeeded", "failed", "timed_out", "cancelled"]), retry_in=LEASES)
     def finish(self, run: RunRecord, end: Any, retry_in: float) -> None:
-        assume(retry_in)
         self.make_changes(runstate.finish(run, Ending(end, error=f"it {end}", retry_in=retry_in), [NOTICE]))
 
     @rule(run=seen)
@@ -214,9 +212,8 @@ class Machine(RuleBasedStateMachine):
 
     # Outbox
 
-    @rule(target=items, limit=st.integers(1, 3), lease=STEPS)
+    @rule(target=items, limit=st.integers(1, 3), lease=LEASES)
     def take(self, limit: int, lease: float) -> Any:
-        assume(lease)
         now = self.store.now()
         due = sorted((item.due, item.id) for items in self.outbox.values() for item in items if item.due <= now)
         taken = self.store.take_outbox(limit, lease)
@@ -232,9 +229,8 @@ class Machine(RuleBasedStateMachine):
     def place(self, item: OutboxItem) -> tuple[int, OutboxItem]:
         return next((n, row) for n, row in enumerate(self.outbox.get(item.run, [])) if row.id == item.id)
 
-    @rule(item=items, delay=STEPS)
+    @rule(item=items, delay=LEASES)
     def later(self, item: OutboxItem, delay: float) -> None:
-        assume(delay)
         rows = [row for row in self.outbox.get(item.run, []) if (row.id, row.tries) == (item.id, item.tries)]
         assert self.store.outbox_later(item, delay, "no route") == bool(rows)
         if rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from bursty.errors import ConfigError, InputsInvalid
 from bursty.forms.plain import short
-from bursty.forms.schema import form_of
+from bursty.forms.schema import form_of_inputs
 from bursty.forms.signature import MISSING, Input, read_signature
 from bursty.forms.types import Form
-from bursty.forms.validate import replace_files
+from bursty.forms.validate import file_fields, replace_files
 
 Files = Mapping[str, str]
 
@@ -38,13 +38,26 @@ def to_arguments(
             f"{getattr(fn, '__qualname__', fn)} has no input {', '.join(sorted(unknown))}",
             "The inputs were checked against another version's form.",
         )
-    ready = replace_files(form, inputs, lambda file: _local(file, files or {}))
+    return _convert_all(given, replace_files(form, inputs, lambda file: _local(file, files or {})))
+
+
+def check(fn: Callable[..., Any], inputs: Mapping[str, Any], skip: tuple[str, ...] = ("run",)) -> None:
+    """Have the function's own hints check validated inputs, before their files are here: these are left out.
+
+    Raises ``InputsInvalid``.
+    """
+    given, _, form = _read(fn, skip)
+    files = file_fields(form)
+    _convert_all([one for one in given if one.name in inputs and one.name not in files], inputs)
+
+
+def _convert_all(given: Sequence[Input], inputs: Mapping[str, Any]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     problems: list[dict[str, object]] = []
     for one in given:
         try:
-            if one.name in ready:
-                arguments[one.name] = _convert(one, ready[one.name])
+            if one.name in inputs:
+                arguments[one.name] = _convert(one, inputs[one.name])
             elif one.default is MISSING:
                 arguments[one.name] = _default(one)
         except ValidationError as error:
@@ -58,7 +71,7 @@ def to_arguments(
 @lru_cache(maxsize=64)
 def _read(fn: Callable[..., Any], skip: tuple[str, ...]) -> tuple[list[Input], str | None, Form]:
     inputs, run = read_signature(fn, skip)
-    return inputs, run, form_of(fn, skip)
+    return inputs, run, form_of_inputs(fn, inputs)
 
 
 def _convert(one: Input, value: Any) -> Any:

@@ -6,7 +6,7 @@ its JSON schema. What a form can't say makes the field ``custom``: the worker th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from enum import Enum
 from typing import Any, cast
@@ -42,7 +42,12 @@ def form_of(fn: Callable[..., Any], skip: tuple[str, ...] = ("run",)) -> Form:
     ``skip``: names of parameters that take the ``Run`` without a hint. Raises ``ConfigError`` for a parameter without a
     type hint, with one that pydantic can't read, or with a default outside its own bounds.
     """
-    fields = [_field(fn, given) for given in read_signature(fn, skip)[0]]
+    return form_of_inputs(fn, read_signature(fn, skip)[0])
+
+
+def form_of_inputs(fn: Callable[..., Any], inputs: Sequence[Input]) -> Form:
+    """``form_of`` when the signature has been read."""
+    fields = [_field(fn, given) for given in inputs]
     return {"fields": fields, "custom": any(field.get("custom") for field in fields)}
 
 

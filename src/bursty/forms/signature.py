@@ -6,7 +6,7 @@ import inspect
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, cast, get_type_hints
+from typing import Annotated, Any, cast, get_args, get_type_hints
 
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
@@ -57,7 +57,7 @@ def _takes_run(fn: Callable[..., Any], parameter: inspect.Parameter, skip: tuple
             hint = _resolved(fn, parameter)
         except ConfigError:  # imported for type checkers only, say
             return parameter.name in skip and hint.rpartition(".")[2] == "Run"
-    return bool(getattr(hint, RUN_MARK, False))
+    return any(getattr(one, RUN_MARK, False) for one in (hint, *get_args(hint)))
 
 
 def _input(fn: Callable[..., Any], parameter: inspect.Parameter) -> Input:

@@ -231,7 +231,7 @@ def _adapter(kind: str, *bounds: Any) -> TypeAdapter[Any]:
         case "date":
             hint = Annotated[date, field, BeforeValidator(_no_stamp)]
         case "datetime":
-            hint = Annotated[datetime, field, BeforeValidator(_no_stamp), AfterValidator(_whole_minutes)]
+            hint = Annotated[datetime, field, BeforeValidator(_no_stamp), AfterValidator(_writable)]
         case _:
             raise ConfigError(f"a form has the kind {kind!r}, which this bursty doesn't know", "Update bursty.")
     return TypeAdapter(hint)
@@ -249,8 +249,9 @@ def _no_stamp(value: Any) -> Any:
     return value
 
 
-def _whole_minutes(value: datetime) -> datetime:
-    """Offsets with seconds (local mean times of long ago) can't be written in RFC 3339."""
+def _writable(value: datetime) -> datetime:
+    """RFC 3339 has no nanoseconds (of a pandas Timestamp), and no offsets with seconds (local mean times of long ago)."""
+    value = datetime.combine(value.date(), value.timetz())
     offset = value.utcoffset()
     return value.astimezone(UTC) if offset is not None and offset.seconds % 60 else value
 

@@ -30,7 +30,7 @@ def kind_of(field: FormField) -> str:
 
 def bounds_of(field: FormField) -> str:
     """Its bounds in words, with the unit: ``at least -1 and at most 5 EUR``; ``""`` when it has none."""
-    unit = f" {field['unit']}" if "unit" in field else ""
+    unit = f" {field['unit']}" if "unit" in field and field.get("kind") in ("int", "float") else ""
     words = (
         ("ge", "at least"),
         ("gt", "more than"),

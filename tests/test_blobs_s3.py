@@ -142,6 +142,21 @@ class TestLongStreams:
         assert s3.get("a") == b"2" * size
 
 
+def test_folders_made_in_a_console_are_no_blobs(s3: ObjectBlobs, server: S3Server) -> None:
+    prefix = s3.url.partition(f"{BUCKET}/")[2]
+    for folder in (f"{prefix}/", f"{prefix}/made/", f"{prefix}/used/"):
+        server.client.put_object(Bucket=BUCKET, Key=folder, Body=b"")
+    s3.put("used/a", b"")
+    assert [info.key for info in s3.list()] == ["used/a"]
+    assert [info.key for info in s3.list("used")] == ["used/a"]
+
+
+def test_a_key_of_somebody_else_is_named(s3: ObjectBlobs, server: S3Server) -> None:
+    server.client.put_object(Bucket=BUCKET, Key=s3.url.partition(f"{BUCKET}/")[2] + "/a//b", Body=b"")
+    with pytest.raises(StoreError, match=r"a//b.*(?s:.*)Something else wrote it"):
+        list(s3.list())
+
+
 def test_what_killed_writers_left_is_swept_and_never_listed(s3: ObjectBlobs, server: S3Server) -> None:
     prefix = s3.url.partition(f"{BUCKET}/")[2]
     server.client.put_object(Bucket=BUCKET, Key=f"{prefix}/.bursty-tmp/0123", Body=b"half")

@@ -165,7 +165,13 @@ class ObjectBlobs:
         folder = "/".join(check_prefix(prefix))
         if folder and (itself := self.head(folder)) is not None:
             yield itself
-        yield from (info for info in self._under(folder) if not info.key.startswith(RESERVED))
+        for info in self._under(folder):
+            if not info.key.startswith(RESERVED) and (info.size or self._is_blob(info.key)):
+                yield info
+
+    def _is_blob(self, key: str) -> bool:
+        """Consoles make empty objects ``KEY/`` for folders, which are listed as ``KEY``."""
+        return key != "" and self.head(key) is not None
 
     def _under(self, folder: str) -> Iterator[BlobInfo]:
         import obstore

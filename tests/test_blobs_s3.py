@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bursty.errors import BlobExists, BlobNotFound, ConfigError, DigestMismatch, StoreError
+from bursty.errors import BlobExists, BlobNotFound, ConfigError, DigestMismatch, MissingExtra, StoreError
 from bursty.ports import BlobStore
 from bursty.stores.objects import ObjectBlobs
 from bursty.stores.parts import PartStore, prune
@@ -230,6 +230,10 @@ class TestSignatures:
         assert store.get("a") == b"1"
         monkeypatch.setenv("AWS_PROFILE", "gone")
         with pytest.raises(ConfigError, match="'gone'"):
+            ObjectBlobs(f"s3://{BUCKET}/x")
+        monkeypatch.delitem(sys.modules, "obstore.auth.boto3")
+        monkeypatch.setitem(sys.modules, "boto3", None)  # as if it were not installed
+        with pytest.raises(MissingExtra, match=r"bursty\[aws\]"):
             ObjectBlobs(f"s3://{BUCKET}/x")
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,12 +22,28 @@ class Settings:
 
     ``backend``: where calls run. ``home``: the folder of everything bursty keeps for this project. ``blobs``: URL of
     the blob store (default: in ``home``). ``cache``: folder of built Envs (default: the user's cache folder).
+    ``state``: URL of the state store (default: SQLite in ``home``). ``app``: the file that declares the app, where a
+    command names none. ``notify``: Apprise URLs, separated by spaces, of who is told of failed runs. ``url``: where
+    people find the web pages, for links in notices. ``user``: who asks (default: the system's user name).
     """
 
     backend: str = "local"
     home: str = ".bursty"
     blobs: str = ""
     cache: str = ""
+    state: str = ""
+    app: str = ""
+    notify: str = field(default="", repr=False)
+    url: str = ""
+    user: str = ""
+
+    @property
+    def state_url(self) -> str:
+        return self.state or f"sqlite:///{Path(self.home).absolute() / 'state.sqlite'}"
+
+    @property
+    def actor(self) -> str:
+        return self.user or _user_name()
 
     @property
     def blobs_url(self) -> str:
@@ -36,6 +53,13 @@ class Settings:
     def cache_folder(self) -> str:
         base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
         return self.cache or str(Path(base) / "bursty")
+
+
+def _user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in containers
+        return str(os.getuid())
 
 
 def load_settings(

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from bursty.core.cron import Timetable, parse_schedule
 from bursty.errors import ConfigError
 from bursty.forms.types import Form
+from bursty.forms.validate import validate
 from bursty.values import Env, ScheduleSpec
 
 DEFAULT_LOSSES = 2
@@ -98,3 +100,18 @@ def _job(app: str, job: Mapping[str, Any], *, version: str, target: str) -> JobI
         notify=tuple(job["notify"]),
         schedules=tuple(ScheduleSpec(**schedule) for schedule in job["schedules"]),
     )
+
+
+def timetable_of(spec: ScheduleSpec) -> Timetable:
+    """Raises ``ConfigError`` for what can't be read, and for what never fires."""
+    return parse_schedule(spec.cron, spec.every, spec.tz)
+
+
+def check_schedules(job: JobInfo) -> None:
+    """Refuse a version whose schedules could never queue a run. Raises ``ConfigError``."""
+    for spec in job.schedules:
+        try:
+            timetable_of(spec)
+            validate(job.form, spec.inputs)
+        except ConfigError as error:
+            raise ConfigError(f"the schedule of job {job.name!r}: {error.message}", error.hint) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Protocol
@@ -71,6 +71,16 @@ class EngineLauncher:
         [future] = FutureBlock(block, self._session.engine).futures()
         self._session.engine.submit(block)
         return future
+
+
+def call_version(session: Session, worker: WorkerSpec, function: Callable[..., Any], *args: Any) -> Any:
+    """One call of a function that workers can import, on a worker of this kind. Raises what it raised."""
+    code = encode_function(function, session.parts)
+    call = encode_call(code, args, {}, session.parts, None)
+    block = block_of_calls(code, [call], Options(worker=worker))
+    [future] = FutureBlock(block, session.engine).futures()
+    session.engine.submit(block)
+    return future.result()
 
 
 def label_of(attempt: Attempt) -> str:

@@ -146,11 +146,10 @@ class LogWriter:
             return [line.text for line in self._lines[-count:]]
 
 
-def read_log(blobs: BlobStore, prefix: str, after: int = 0) -> Iterator[tuple[int, LogLine]]:
-    """Lines of an attempt with the number of their chunk, from the chunk behind ``after`` on."""
+def read_log(blobs: BlobStore, prefix: str, after: int = 0) -> Iterator[list[LogLine]]:
+    """An attempt's lines, chunk by chunk, from the chunk behind number ``after`` on."""
     decoder = msgspec.json.Decoder(LogLine)
     number = after + 1
     while blobs.head(key := f"{prefix}/{number:06d}.jsonl") is not None:
-        for raw in blobs.get(key).splitlines():
-            yield number, decoder.decode(raw)
+        yield [decoder.decode(raw) for raw in blobs.get(key).splitlines()]
         number += 1

@@ -50,3 +50,14 @@ def _save_result(run: Run, result: Any) -> None:
             f"the job returned {type(result).__name__}, which can't be kept: {error}",
             "Return nothing, a table or plain data; save anything else by run.save_file, run.save_table …",
         ) from error
+
+
+def check_inputs(target: str, reference: str, inputs: Mapping[str, Any]) -> None:
+    """Have the function's own types check validated inputs before a run is queued. Raises ``InputsInvalid``.
+
+    Uploaded files are not brought here, so they are not looked at.
+    """
+    from bursty.forms.convert import check
+
+    load_module(target)
+    check(resolve(reference), inputs)

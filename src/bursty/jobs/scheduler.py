@@ -1,0 +1,219 @@
+"""The scheduler: queues a run at each fire of a schedule, one however many schedulers live.
+
+    document schedule/APP/JOB/N: {"spec", "cursor": time of the newest fire that was dealt with, "paused", "run"}
+
+A fire's run has an idempotency key made of the schedule and the fire's time: whoever else queues it gets the same run.
+The cursor moves on by compare-and-swap after that, so a scheduler that dies in between loses no fire.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bursty.changes import EventDraft
+from bursty.core.cron import Due, Timetable, missed
+from bursty.errors import BurstyError, ConfigError, StoreError
+from bursty.jobs.catalog import JobInfo, timetable_of
+from bursty.jobs.outbox import Outbox
+from bursty.jobs.runs import Runs
+from bursty.records import Document, RunQuery, RunRecord
+from bursty.values import ScheduleSpec
+
+KIND = "schedule"
+POLL_SECONDS = 1.0
+GRACE_SECONDS = 60.0
+"""A fire that is dealt with later than this counts as missed."""
+MAX_FIRES = 10_000
+"""Missed fires that are looked at in one go."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleInfo:
+    """A schedule and where it stands. ``key``: APP/JOB/N. ``run``: the newest run it queued. Times since the epoch."""
+
+    key: str
+    app: str
+    job: str
+    spec: ScheduleSpec
+    words: str
+    paused: bool
+    next_at: float | None
+    last_at: float | None
+    run: str | None
+
+
+class Scheduler:
+    """Fires the schedules of every app's current version. ``outbox``: delivered meanwhile."""
+
+    def __init__(self, runs: Runs, outbox: Outbox, *, say: Callable[[str], None] = lambda _line: None) -> None:
+        self._runs = runs
+        self._state = runs.state
+        self._outbox = outbox
+        self._say = say
+        self._stopping = threading.Event()
+        self._timetables: dict[ScheduleSpec | str, Timetable] = {}
+
+    # The loop
+
+    def run(self) -> None:
+        """Until ``stop``."""
+        while not self._stopping.is_set():
+            try:
+                self.tick()
+                self._outbox.deliver()
+            except StoreError as error:
+                self._say(f"the state store can't be reached, trying again: {error.message}")
+            self._stopping.wait(POLL_SECONDS)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def tick(self) -> list[RunRecord]:
+        """Deal with all fires up to now; the runs that were queued. A schedule that fails does not hold up others."""
+        queued: list[RunRecord] = []
+        for key, job, spec in self.declared():
+            try:
+                queued += self._look_at(key, job, spec)
+            except StoreError:
+                raise
+            except BurstyError as error:
+                self._say(f"the schedule {key} can't fire: {error.message}")
+        return queued
+
+    def declared(self) -> Iterator[tuple[str, JobInfo, ScheduleSpec]]:
+        """Every schedule of a current version: its key, job and spec."""
+        for app in self._runs.versions.apps():
+            try:
+                jobs = self._runs.catalog.jobs(self._runs.versions.get(app).digest)
+            except ConfigError:
+                continue  # no version is current
+            for job in jobs.values():
+                for number, spec in enumerate(job.schedules):
+                    yield f"{app}/{job.name}/{number}", job, spec
+
+    def _timetable(self, spec: ScheduleSpec) -> Timetable:
+        name = repr(spec)
+        if name not in self._timetables:
+            self._timetables[name] = timetable_of(spec)
+        return self._timetables[name]
+
+    def _look_at(self, key: str, job: JobInfo, spec: ScheduleSpec) -> list[RunRecord]:
+        now = self._state.now()
+        document = self._state.document(KIND, key)
+        if document is None or document.data["spec"] != asdict(spec):
+            self._begin(key, spec, document, now)
+            return []
+        if document.data["paused"]:
+            return []
+        due, cursor = _due(self._timetable(spec), spec, document.data["cursor"], now)
+        if cursor is None:
+            return []
+        queued = [run for fire in due.run if (run := self._fire(key, job, spec, fire)) is not None]
+        data = {**document.data, "cursor": cursor, **({"run": queued[-1].id} if queued else {})}
+        details = {"fires": due.skipped[-20:], "count": len(due.skipped)}
+        event = EventDraft("missed", "scheduler", details) if due.skipped else None
+        self._state.put_document(KIND, key, data, rev=document.rev, event=event)
+        return queued
+
+    def _begin(self, key: str, spec: ScheduleSpec, document: Document | None, now: float) -> None:
+        """A schedule that is new or was changed counts from now."""
+        before = document.data if document else {"paused": False, "run": None}
+        data = {**before, "spec": asdict(spec), "cursor": now}
+        event = EventDraft(
+            "changed" if document else "declared", "scheduler", {"words": self._timetable(spec).describe()}
+        )
+        self._state.put_document(KIND, key, data, rev=document.rev if document else 0, event=event)
+
+    def _fire(self, key: str, job: JobInfo, spec: ScheduleSpec, fire: float) -> RunRecord | None:
+        token = f"{key}@{fire:.3f}"
+        query = RunQuery(app=job.app, job=job.name, schedule=key, open_only=True, limit=10)
+        others = [run for run in self._state.find(query) if run.idempotency_key != token]
+        if others and spec.overlap == "skip":
+            self._say(f"{key}: a run is under way, this fire is left out")
+            return None
+        if spec.overlap == "replace":
+            for run in others:
+                self._runs.cancel(run.id)
+        return self._runs.submit(
+            job.app,
+            job.name,
+            dict(spec.inputs),
+            version=job.version,
+            key=token,
+            created_by=f"schedule {key}",
+            schedule=key,
+        )
+
+
+def _due(timetable: Timetable, spec: ScheduleSpec, cursor: float, now: float) -> tuple[Due, float | None]:
+    """What to do about the fires since ``cursor``, and the newest of them."""
+    fires = timetable.fires_between(cursor, now, MAX_FIRES)
+    if len(fires) == MAX_FIRES and spec.missed != "all" and (newest := timetable.last_until(now)) is not None:
+        fires = [newest]  # a backlog that nobody wants: the newest stands for it
+    return missed(fires, now, spec.missed, GRACE_SECONDS), (fires[-1] if fires else None)
+
+
+class Schedules:
+    """What people do with schedules. ``actor``: who."""
+
+    def __init__(self, runs: Runs, scheduler: Scheduler) -> None:
+        self._runs = runs
+        self._state = runs.state
+        self._scheduler = scheduler
+
+    def list(self) -> Sequence[ScheduleInfo]:
+        """All schedules of current versions."""
+        return [self._info(key, job, spec) for key, job, spec in self._scheduler.declared()]
+
+    def _info(self, key: str, job: JobInfo, spec: ScheduleSpec) -> ScheduleInfo:
+        timetable = timetable_of(spec)
+        document = self._state.document(KIND, key)
+        data: Any = document.data if document else {"paused": False, "cursor": None, "run": None}
+        return ScheduleInfo(
+            key,
+            job.app,
+            job.name,
+            spec,
+            timetable.describe(),
+            data["paused"],
+            None if data["paused"] else timetable.next_after(self._state.now()),
+            data["cursor"],
+            data["run"],
+        )
+
+    def pause(self, key: str) -> None:
+        """No fire until ``resume``."""
+        self._set(key, True)
+
+    def resume(self, key: str) -> None:
+        """Fire again, from now on: what passed meanwhile is left out."""
+        self._set(key, False)
+
+    def run_now(self, key: str) -> RunRecord:
+        """Queue a run with the schedule's inputs, beside its fires."""
+        _, job, spec = self._find(key)
+        return self._runs.submit(job.app, job.name, dict(spec.inputs), version=job.version, schedule=key)
+
+    def _set(self, key: str, paused: bool) -> None:
+        key, _, spec = self._find(key)
+        while True:
+            document = self._state.document(KIND, key)
+            before: Any = document.data if document else {"spec": asdict(spec), "run": None}
+            data = {**before, "paused": paused, "cursor": self._state.now()}
+            event = EventDraft("paused" if paused else "resumed", self._runs.actor)
+            if self._state.put_document(KIND, key, data, rev=document.rev if document else 0, event=event) is not None:
+                return
+
+    def _find(self, key: str) -> tuple[str, JobInfo, ScheduleSpec]:
+        """By its key, or by the job's name when that has one schedule."""
+        declared = list(self._scheduler.declared())
+        found = [item for item in declared if key in (item[0], item[1].name, f"{item[1].app}/{item[1].name}")]
+        if len(found) != 1:
+            known = ", ".join(item[0] for item in declared) or "none"
+            raise ConfigError(
+                f"there is no schedule {key!r}" if not found else f"{key!r} has several", f"Known: {known}."
+            )
+        return found[0]

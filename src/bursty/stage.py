@@ -1,0 +1,221 @@
+"""A stage, opened: its stores, versions, runs and models, and what works on them; each opened when first used."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from bursty import wiring
+from bursty.config import Settings, load_settings
+from bursty.ports import BlobStore, StateStore
+from bursty.values import Frame, WorkerSpec
+
+if TYPE_CHECKING:
+    from bursty.engine.session import Session
+    from bursty.jobs.attempt import Attempt
+    from bursty.jobs.catalog import Catalog, JobInfo
+    from bursty.jobs.desk import StoreDesk
+    from bursty.jobs.models import Models
+    from bursty.jobs.outbox import Outbox
+    from bursty.jobs.runs import Runs
+    from bursty.jobs.scheduler import Scheduler
+    from bursty.jobs.versions import Versions
+    from bursty.jobs.worker import Worker, WorkerPlan
+    from bursty.packaging.restore import VersionBuilder
+
+Say = Callable[[str], None]
+
+
+def _silent(_line: str) -> None:
+    pass
+
+
+class Stage:
+    """What the settings say. Thread-safe but for ``close``; use it in a ``with``.
+
+    ``slots``: how many children at once. ``say``: told in words what takes time.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, slots: int = 1, say: Say = _silent) -> None:
+        self.settings = settings or load_settings()
+        self._slots = slots
+        self._say = say
+        self._attempts: dict[str, Attempt] = {}
+        self._worker: Worker | None = None
+        self._lock = threading.RLock()
+        self._closers: list[Callable[[], None]] = []
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End children, close stores."""
+        while self._closers:
+            self._closers.pop()()
+
+    # Stores
+
+    @functools.cached_property
+    def home(self) -> Path:
+        from bursty.stores.home import open_home
+
+        return open_home(self.settings.home, self.settings.cache_folder)
+
+    @functools.cached_property
+    def state(self) -> StateStore:
+        if not self.settings.state:
+            _ = self.home  # refused unless it is ours
+        state = wiring.open_state(self.settings.state_url)
+        self._closers.append(state.close)
+        return state
+
+    @functools.cached_property
+    def blobs(self) -> BlobStore:
+        if not self.settings.blobs:
+            _ = self.home
+        return wiring.open_blobs(self.settings.blobs_url)
+
+    # Registries
+
+    @functools.cached_property
+    def builder(self) -> VersionBuilder:
+        from bursty.packaging.restore import VersionBuilder
+
+        return VersionBuilder(lambda: self.blobs, self.settings.cache_folder)
+
+    @functools.cached_property
+    def catalog(self) -> Catalog:
+        from bursty.jobs.catalog import Catalog
+
+        return Catalog(self.builder.manifest)
+
+    @functools.cached_property
+    def versions(self) -> Versions:
+        from bursty.jobs.versions import Versions
+
+        return Versions(self.state, self.blobs, self.settings.cache_folder, self._describe, self.settings.actor)
+
+    @functools.cached_property
+    def models(self) -> Models:
+        from bursty.jobs.models import Models
+
+        return Models(self.state, self.blobs, self.settings.actor)
+
+    @functools.cached_property
+    def runs(self) -> Runs:
+        from bursty.jobs.runs import Runs
+
+        return Runs(
+            self.state, self.blobs, self.versions, self.catalog, actor=self.settings.actor, check=self._check_inputs
+        )
+
+    @functools.cached_property
+    def desk(self) -> StoreDesk:
+        from bursty.jobs.desk import StoreDesk
+
+        return StoreDesk(self.state, self.blobs, self.settings.actor)
+
+    @functools.cached_property
+    def outbox(self) -> Outbox:
+        from bursty.jobs.outbox import Outbox
+
+        return Outbox(self.state, self.blobs, self._notifier(), say=self._say)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Values that no log and no notice may show."""
+        from bursty.core.redact import secret_values
+
+        found = secret_values(
+            {**os.environ, "BURSTY_STATE": self.settings.state, "BURSTY_NOTIFY": self.settings.notify}
+        )
+        return (*found, *(part for url in self.settings.notify.split() for part in _url_secrets(url)))
+
+    # What works
+
+    @functools.cached_property
+    def session(self) -> Session:
+        """Children on this machine."""
+        from bursty.engine.session import Session
+        from bursty.jobs.desk import Desk
+        from bursty.stores.parts import ClientParts
+
+        folder = str(self.home / "blobs")
+        backend = wiring.open_backend(f"local?workers={self._slots}", blobs=folder, builder=self.builder)
+        desk = Desk(self.desk, self._attempt_of)
+        parts = ClientParts(folder, backend.traits.spill_bytes)
+        session = Session(backend, parts, lambda: self.home, builder=self.builder, output=self._wrote, desk=desk)
+        self._closers.append(desk.close)
+        self._closers.append(session.close)
+        return session
+
+    def worker(self, plan: WorkerPlan) -> Worker:
+        """A worker on this stage's children; one at a time."""
+        from bursty.jobs.launch import EngineLauncher
+        from bursty.jobs.worker import Worker
+
+        launcher = EngineLauncher(self.session, self.builder)
+        scratch = self.home / "scratch"
+        self._worker = Worker(self.state, self.blobs, self.catalog, launcher, self.outbox, scratch, plan, say=self._say)
+        return self._worker
+
+    def scheduler(self) -> Scheduler:
+        """Fires the schedules of all apps' current versions."""
+        from bursty.jobs.scheduler import Scheduler
+
+        return Scheduler(self.runs, self.outbox, say=self._say)
+
+    # Inside
+
+    def _describe(self, worker: WorkerSpec, target: str) -> Mapping[str, Any]:
+        from bursty.jobs.launch import call_version
+        from bursty.runtime.describe import describe
+
+        return call_version(self.session, worker, describe, target)
+
+    def _check_inputs(self, job: JobInfo, inputs: Mapping[str, Any]) -> None:
+        from bursty.jobs.launch import call_version
+        from bursty.runtime.jobrun import check_inputs
+
+        worker = WorkerSpec(job.env, job.memory, version=job.version)
+        call_version(self.session, worker, check_inputs, job.target, job.reference, dict(inputs))
+
+    def _attempt_of(self, key: tuple[str, int]) -> Attempt | None:
+        return self._worker.attempts.get(key) if self._worker is not None else None
+
+    def _wrote(self, label: str, stream: str, text: str) -> None:
+        """What a child printed: ``label`` is RUN/ATTEMPT and the call's number in its block."""
+        run, _, rest = label.partition("/")
+        attempt = rest.partition(" ")[0]
+        found = self._attempt_of((run, int(attempt))) if attempt.isdecimal() else None
+        if found is not None:
+            found.logs.write(stream, text)
+
+    def _notifier(self) -> Any:
+        urls = self.settings.notify.split()
+        if not urls:
+            return None
+        from bursty.jobs.notices import Notices
+        from bursty.notify import AppriseNotifier
+
+        return Notices(AppriseNotifier(urls), self.runs, self.settings.url, self.secrets())
+
+
+def _url_secrets(url: str) -> list[str]:
+    """What of an Apprise URL is secret: nearly all of it but the scheme and the host."""
+    parts = urlsplit(url)
+    pieces = [parts.username, parts.password, *parts.path.split("/"), *parts.query.replace("=", "&").split("&")]
+    return [piece for piece in pieces if piece and len(piece) >= 8]
+
+
+def local_answer(settings: Settings | None = None) -> Callable[[Frame], Frame]:
+    """The desk of a process that is no worker: models and caches by the stage's stores."""
+    stage = Stage(settings)
+    return lambda question: stage.desk.answer(question)

@@ -71,9 +71,9 @@ def open_table(path: str, form: Format, columns: Columns | None = None) -> Table
         else:
             frame = _typed_csv(path, columns)
         schema = frame.collect_schema()
-        names = schema.names()
-        renamed = frame.rename({name: f"c{place}" for place, name in enumerate(names)})
-    return TableFile(path, renamed, names, schema.dtypes())
+        names = [column["name"] for column in columns] if form == "csv" and columns else schema.names()
+        ids = {name: f"c{place}" for place, name in enumerate(schema.names())}
+    return TableFile(path, frame.rename(ids), names, schema.dtypes())
 
 
 def _typed_csv(path: str, columns: Columns) -> pl.LazyFrame:
@@ -81,11 +81,10 @@ def _typed_csv(path: str, columns: Columns) -> pl.LazyFrame:
 
     at_once = {"integer": pl.Int64(), "number": pl.Float64(), "decimal": pl.Float64(), "duration": pl.Float64()}
     at_once |= {"boolean": pl.Boolean(), "date": pl.Date()}
-    schema = {column["name"]: at_once.get(column["type"], pl.String()) for column in columns}
-    frame = pl.scan_csv(path, schema=schema, glob=False)
-    frame = frame.rename({name: f"c{place}" for place, name in enumerate(schema)})
-    parsed = [_parsed(f"c{place}", column["type"]) for place, column in enumerate(columns)]
-    return frame.select(parsed).rename({f"c{place}": name for place, name in enumerate(schema)})
+    schema = {f"c{place}": at_once.get(column["type"], pl.String()) for place, column in enumerate(columns)}
+    # The header is skipped: polars does not undo the quotes in it.
+    frame = pl.scan_csv(path, schema=schema, has_header=False, skip_rows=1, glob=False)
+    return frame.select(_parsed(f"c{place}", column["type"]) for place, column in enumerate(columns))
 
 
 def _parsed(column: str, word: str) -> pl.Expr:

@@ -37,9 +37,10 @@ def preview(path: str, form: Format, limit: int = 50, columns: Columns | None = 
 
 def _short(cell: Any) -> Any:
     value = json_value(cell)
-    if isinstance(value, list | dict):
-        value = str(value) if len(str(value)) > MAX_TEXT else value  # pyright: ignore[reportUnknownArgumentType]
-    return value[:MAX_TEXT] + "…" if isinstance(value, str) and len(value) > MAX_TEXT else value  # pyright: ignore[reportUnknownVariableType]
+    if type(value) not in (str, list, dict):
+        return value
+    text = str(value)
+    return value if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
 
 
 def convert(

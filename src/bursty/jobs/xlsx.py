@@ -6,14 +6,10 @@ import datetime as dt
 import math
 from collections.abc import Callable, Generator
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bursty.errors import TableError
 from bursty.jobs.tablefile import TableFile, explained, json_text, json_value, stream
-
-if TYPE_CHECKING:
-    from xlsxwriter import Workbook
-    from xlsxwriter.worksheet import Worksheet
 
 MAX_ROWS = 1_048_576
 """Header included."""
@@ -52,7 +48,7 @@ def write_xlsx(table: TableFile, out_path: str, scratch: str) -> None:
         _write_sheet(book, table)
 
 
-def _write_sheet(book: Workbook, table: TableFile) -> None:
+def _write_sheet(book: Any, table: TableFile) -> None:
     sheet = book.add_worksheet("Table")
     cells = _Cells(book, sheet)
     sheet.freeze_panes(1, 0)
@@ -81,7 +77,7 @@ def _rows(table: TableFile) -> Generator[tuple[Any, ...]]:
 
 
 class _Cells:
-    def __init__(self, book: Workbook, sheet: Worksheet) -> None:
+    def __init__(self, book: Any, sheet: Any) -> None:
         self._sheet = sheet
         self._head = book.add_format({"bold": True, "bottom": 1})
         # Without this mark, text such as =1+1 becomes a formula when somebody edits the cell.
@@ -95,7 +91,7 @@ class _Cells:
                 "duration": "[h]:mm:ss",
             }.items()
         }
-        self._writers: dict[type, Callable[[int, int, Any], Any]] = {
+        self._writers: dict[object, Callable[[int, int, Any], Any]] = {
             bool: sheet.write_boolean,
             int: self._integer,
             float: self._number,
@@ -108,7 +104,8 @@ class _Cells:
         }
 
     def write(self, row: int, place: int, value: Any) -> None:
-        writer = self._writers.get(type(value))
+        kind: object = type(value)
+        writer = self._writers.get(kind)
         if writer is None:
             shown = json_value(value)
             self.text(row, place, shown if isinstance(shown, str) else json_text(value))

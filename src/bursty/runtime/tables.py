@@ -17,8 +17,8 @@ from typing import Any, cast
 
 from bursty.runtime.csvfile import Rows, write_csv
 
-GROUP_CELLS = 4_000_000
-"""Of a Parquet row group: what a reader may have to decode for a preview."""
+GROUP_CELLS = 500_000
+"""Of a Parquet row group: readers hold several of them at a time."""
 
 _WORDS = (
     ("decimal", "decimal"),
@@ -174,7 +174,7 @@ def _grouped(batches: Iterable[Any], rows: int) -> Generator[list[Any]]:
 
 
 def _group_rows(width: int) -> int:
-    return max(1000, min(122_880, GROUP_CELLS // max(1, width)))
+    return max(5000, min(122_880, GROUP_CELLS // max(1, width)))
 
 
 def _described(path: str, rows: int, schema: Iterable[tuple[str, object]]) -> dict[str, Any]:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
+LOG_BYTES = 32 << 20
+"""Text that an attempt may print before only its end is kept."""
+
 
 def _silent(_line: str) -> None:
     pass
@@ -148,7 +151,9 @@ class Stage:
         from bursty.stores.parts import ClientParts
 
         folder = str(self.home / "blobs")
-        backend = wiring.open_backend(f"local?workers={self._slots}", blobs=folder, builder=self.builder)
+        backend = wiring.open_backend(
+            f"local?workers={self._slots}", blobs=folder, builder=self.builder, call_bytes=LOG_BYTES
+        )
         desk = Desk(self.desk, self._attempt_of)
         parts = ClientParts(folder, backend.traits.spill_bytes)
         session = Session(backend, parts, lambda: self.home, builder=self.builder, output=self._wrote, desk=desk)

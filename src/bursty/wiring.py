@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from bursty.engine.session import Session
 
 
-def open_backend(url: str, *, blobs: str, builder: Builder | None) -> Backend:
-    """``local``, ``local?workers=8``. Raises ``ConfigError``."""
+def open_backend(url: str, *, blobs: str, builder: Builder | None, **options: Any) -> Backend:
+    """``local``, ``local?workers=8``. ``options``: of the adapter. Raises ``ConfigError``."""
     name, _, query = url.partition("?")
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    given = dict(parse_qsl(query, keep_blank_values=True))
     if name not in ("local", "local:", "local://"):
         raise ConfigError(f"there is no backend {url!r}", 'Known: "local", "local?workers=8".')
     from bursty.backends.local import LocalBackend
 
-    workers = _positive(options.pop("workers", None), url)
-    if options:
-        raise ConfigError(f"{url!r}: unknown option {', '.join(options)}", "Known: workers.")
-    return LocalBackend(workers, blobs=blobs, builder=builder)
+    workers = _positive(given.pop("workers", None), url)
+    if given:
+        raise ConfigError(f"{url!r}: unknown option {', '.join(given)}", "Known: workers.")
+    return LocalBackend(workers, blobs=blobs, builder=builder, **options)
 
 
 def _positive(text: str | None, url: str) -> int | None:

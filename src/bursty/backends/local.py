@@ -17,6 +17,7 @@ from typing import Any
 from bursty.errors import BackendError
 from bursty.ports import Builder, BuiltEnv
 from bursty.supervise.limits import MemoryGroups
+from bursty.supervise.link import CALL_BYTES
 from bursty.supervise.nursery import Nursery, NurseryPlan
 from bursty.supervise.supervisor import Supervisor
 from bursty.values import BackendTraits, Event, Frame, Invocation, Loss, LossKind, Lost, Mark, WorkerSpec
@@ -37,7 +38,7 @@ class LocalBackend:
     """``ports.Backend`` on this machine.
 
     ``workers``: how many run at once. ``blobs``: folder of spilled parts. ``builder``: makes Envs ready.
-    ``groups``: makes the cgroups that hold memory limits.
+    ``groups``: makes the cgroups that hold memory limits. ``call_bytes``: text of a call that is passed on.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class LocalBackend:
         builder: Builder | None = None,
         spill_bytes: int = 4 << 20,
         groups: MemoryGroups | None = None,
+        call_bytes: int = CALL_BYTES,
     ) -> None:
         count = workers or usable_cores()
         self.traits = BackendTraits(workers=count, spill_bytes=spill_bytes)
         self._blobs = blobs
+        self._call_bytes = call_bytes
         self._builder = builder
         self._lock = threading.RLock()
         self._selector = selectors.DefaultSelector()
@@ -97,6 +100,7 @@ class LocalBackend:
             "depth": spec.depth,
             "memory": spec.memory,
             "workers": self.traits.workers,
+            "call_bytes": self._call_bytes,
         }
         return Supervisor(number, nursery, config, group)
 

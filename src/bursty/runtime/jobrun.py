@@ -12,6 +12,7 @@ from bursty.errors import ConfigError
 from bursty.runtime.describe import load_module
 from bursty.runtime.execute import resolve
 from bursty.runtime.run import Run
+from bursty.runtime.strays import no_strays
 
 
 def run_job(target: str, reference: str, about: str, files: Mapping[str, str]) -> None:
@@ -28,7 +29,8 @@ def run_job(target: str, reference: str, about: str, files: Mapping[str, str]) -
     run = Run(**facts)
     arguments = to_arguments(function, run.inputs, files)
     name = run_parameter(function)
-    result = function(**arguments, **({name: run} if name else {}))
+    with no_strays():
+        result = function(**arguments, **({name: run} if name else {}))
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     if inspect.iscoroutine(result):

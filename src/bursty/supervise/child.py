@@ -63,7 +63,7 @@ def run_worker(sock_fd: int, memory_fd: int, out_fd: int, err_fd: int, config: d
         os.register_at_fork(after_in_child=journal.detach)
         os.register_at_fork(after_in_child=link.detach)
         os.register_at_fork(after_in_child=note_fork)
-        link.capture(journal.current)
+        link.capture(journal.current, config["call_bytes"])
         host = LocalHost(link, config)
         set_host(host)
         os.environ["BURSTY_WORKER"] = str(config["id"])

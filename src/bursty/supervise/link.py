@@ -33,6 +33,7 @@ class ChildLink:
         self.pending = False
         self.streams: list[CallStream] = []
         self.current: Callable[[], int] = lambda: -1
+        self.call_bytes = CALL_BYTES
 
     def send(self, frame: Frame) -> None:
         with self._lock:
@@ -91,9 +92,13 @@ class ChildLink:
 
     # Captured output
 
-    def capture(self, current: Callable[[], int]) -> None:
-        """From now on what Python code prints goes to the supervisor with the number of the call that printed it."""
+    def capture(self, current: Callable[[], int], call_bytes: int = CALL_BYTES) -> None:
+        """From now on what Python code prints goes to the supervisor with the number of the call that printed it.
+
+        ``call_bytes``: characters of one call that are passed on before only the end is.
+        """
         self.current = current
+        self.call_bytes = call_bytes
         self.streams = [CallStream(self, "stdout", 1), CallStream(self, "stderr", 2)]
         sys.stdout, sys.stderr = self.streams
 
@@ -160,7 +165,7 @@ class CallStream(io.TextIOBase):
         return len(text)
 
     def _take(self, text: str) -> None:
-        room = CALL_BYTES - self._sent - self._held_size
+        room = self._link.call_bytes - self._sent - self._held_size
         if len(text) > room:
             self._dropped += len(text) - max(room, 0)
             self._tail = (self._tail + text[max(room, 0) :][-TAIL_BYTES:])[-TAIL_BYTES:]

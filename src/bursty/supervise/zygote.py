@@ -22,7 +22,7 @@ import threading
 from typing import Any, NoReturn
 
 from bursty.runtime.host import importing
-from bursty.supervise.linux import die_with_parent
+from bursty.supervise.linux import descendants_of, die_with_parent
 
 LENGTH = struct.Struct("<I")
 FDS_PER_ORDER = 4
@@ -187,7 +187,12 @@ def _collect(pid: int) -> int | None:
 
 
 def _kill_group(pid: int) -> None:
+    """The worker, its group, and what has left the group but is still its descendant."""
+    strays = descendants_of(pid)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGKILL)  # the group may not be there yet
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
+    for stray in strays:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(stray, signal.SIGKILL)

@@ -103,9 +103,8 @@ class _Cells:
             dt.timedelta: self._duration,
         }
 
-    def write(self, row: int, place: int, value: Any) -> None:
-        kind: object = type(value)
-        writer = self._writers.get(kind)
+    def write(self, row: int, place: int, value: object) -> None:
+        writer = self._writers.get(type(value))
         if writer is None:
             shown = json_value(value)
             self.text(row, place, shown if isinstance(shown, str) else json_text(value))

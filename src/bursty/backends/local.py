@@ -125,9 +125,10 @@ class LocalBackend:
         return self._builder.build_version(spec.version, spec.env)
 
     def _plan(self, spec: WorkerSpec) -> NurseryPlan:
-        python, folder, path, keeps_own = sys.executable, os.getcwd(), client_path(), False
-        if (built := self._built(spec)) is not None:
-            python, folder, keeps_own = built.python, built.folder or folder, not built.whole
+        if (built := self._built(spec)) is None:
+            python, folder, path, keeps_own = sys.executable, os.getcwd(), client_path(), False
+        else:
+            python, folder, keeps_own = built.python, built.folder or os.getcwd(), not built.whole
             path = built.path if spec.version is not None else (*built.path, *user_path())
         threads = str(max(1, usable_cores() // self.traits.workers))
         variables = {name: threads for name in THREAD_VARIABLES if name not in os.environ}

@@ -59,11 +59,11 @@ def find_uv() -> str:
     return path
 
 
-def run_uv(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run uv quietly and return what it said. It never downloads a Python of its own accord."""
+def run_uv(arguments: Sequence[str], text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run uv quietly, with ``text`` as its input, and return what it said. It never downloads a Python by itself."""
     command = [find_uv(), *arguments, "--no-python-downloads", "--no-progress", "--color", "never"]
     return subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace", env=_environment()
+        command, input=text, capture_output=True, encoding="utf-8", errors="replace", env=_environment()
     )
 
 

@@ -2,8 +2,9 @@
 
     {"format": 1, "app", "target", "python", "path": [folders of the import path],
      "source": {"key", "digest", "size", "files": [[path, digest, size], …]},
-     "envs": {DIGEST: {"python", "platform", "lock": [pins], "packed": {"key", "digest", "size"} or null,
-                       "files": {"key", "digest", "size"} or null}},
+     "envs": {DIGEST: {"python", "platform", "lock": [pins], "local": [packages that no index has],
+                       "packed": {"key", "digest", "size"} or null}},
+     "files": {how the code writes an Env: {"key", "digest", "size"}},
      "env_of": {name of a function or job: DIGEST}, "declared": {how the code writes an Env: DIGEST},
      "describe": what ``bursty.runtime.describe`` told}
 
@@ -86,4 +87,4 @@ def find_env(manifest: Manifest, env: Env | None) -> str:
 
 def lock_of(env: Mapping[str, Any]) -> Lock:
     """The lock of an entry of ``envs``."""
-    return Lock(env["python"], env["platform"], tuple(env["lock"]))
+    return Lock(env["python"], env["platform"], tuple(env["lock"]), (), tuple(env["local"]))

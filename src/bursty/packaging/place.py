@@ -81,6 +81,12 @@ def prune(folder: Path, older_than: float, *, now: float | None = None) -> tuple
     return count, size
 
 
+def make_read_only(tree: Path) -> None:
+    """Nobody adds, removes or renames in these folders; the files have modes of their own."""
+    for folder, _, _ in os.walk(tree):
+        os.chmod(folder, 0o555)
+
+
 def remove_tree(place: Path) -> None:
     """Remove a folder, read-only ones in it too."""
     for folder, _, _ in os.walk(place):

@@ -15,10 +15,11 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,16 +159,14 @@ def _build(place: Path, plan: Plan, say: Callable[[str], None]) -> None:
 
 
 def _uv(plan: Plan, *arguments: str) -> None:
-    words = uv_words(arguments)
-    if words is not None:
+    done = run_uv(arguments)
+    if done.returncode:
+        words = uv_words(done)
         raise EnvError(f"can't build the Env ({_summary(plan)}) for Python {plan.python}:\n{words}", advice(words))
 
 
-def uv_words(arguments: Sequence[str]) -> str | None:
-    """Run uv; what it said when it failed, else ``None``."""
-    done = run_uv(arguments)
-    if not done.returncode:
-        return None
+def uv_words(done: subprocess.CompletedProcess[str]) -> str:
+    """What uv said when it failed."""
     lines = [line for line in done.stderr.splitlines() if not line.startswith("Using ")]
     return "\n".join(lines[-_LAST_LINES:]) or f"uv ended with exit code {done.returncode} and no word"
 

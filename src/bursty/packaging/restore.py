@@ -15,13 +15,12 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from bursty.errors import BlobNotFound, EnvError
 from bursty.packaging import place as places
 from bursty.packaging.lock import is_running
 from bursty.packaging.locked import build_locked
-from bursty.packaging.manifest import Manifest, find_env, lock_of, manifest_key, read_manifest
+from bursty.packaging.manifest import Manifest, declared_key, find_env, lock_of, manifest_key, read_manifest
 from bursty.packaging.place import silent
 from bursty.packaging.resolve import UvBuilder
 from bursty.packaging.tarball import unpack
@@ -48,9 +47,9 @@ class VersionBuilder(UvBuilder):
         digest = find_env(manifest, env)
         locked = manifest["envs"][digest]
         try:
-            tree = self.source(manifest, locked, say=say)
+            tree = self.source(manifest, env, say=say)
             path = (self.worker_path(), *(str(tree / folder) for folder in manifest["path"]))
-            if locked["packed"] is None and is_running(lock_of(locked)):
+            if is_running(lock_of(locked)):
                 return BuiltEnv(sys.executable, str(tree), digest, (*path, *own_path()), whole=True)
             python = build_locked(self, digest, locked, self._fetch, say)
         except OSError as error:
@@ -80,11 +79,12 @@ class VersionBuilder(UvBuilder):
         draft.replace(folder / f"{version}.json")
 
     def source(
-        self, manifest: Manifest, locked: Mapping[str, Any], *, archives: Mapping[str, Path] | None = None,
-        say: Say = silent,
-    ) -> Path:  # fmt: skip
-        """The folder of a version's files. ``archives``: those that lie here already, by key."""
-        packs = [pack for pack in (manifest["source"], locked["files"]) if pack is not None]
+        self, manifest: Manifest, env: Env | None, *, archives: Mapping[str, Path] | None = None, say: Say = silent
+    ) -> Path:
+        """The folder of a version's files, its Env's among them. ``archives``: those that lie here already, by key."""
+        packs = [manifest["source"]]
+        if (more := manifest["files"].get(declared_key(env))) is not None:
+            packs.append(more)
         name = hashlib.sha256("".join(pack["digest"] for pack in packs).encode()).hexdigest()[:32]
         place = self.cache_dir / "sources" / name
         places.private(place.parent)
@@ -96,6 +96,7 @@ class VersionBuilder(UvBuilder):
                     here = (archives or {}).get(pack["key"])
                     data = read_file(here) if here is not None else self._fetch(pack["key"])
                     unpack(data, pack["digest"], pack["size"], place / "tree", read_only=True)
+                places.make_read_only(place / "tree")
                 (place / ".ready").touch()
             self.uses.hold(place)
         return place / "tree"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bursty.errors import BlobExists, BurstyError, ConfigError
 from bursty.packaging import place as places
-from bursty.packaging.lock import freeze, lock_digest
+from bursty.packaging.declared import read_app_env
+from bursty.packaging.files import collect
+from bursty.packaging.lock import Lock, freeze, lock_digest
+from bursty.packaging.locked import Packing, lock_env
 from bursty.packaging.manifest import (
     FORMAT,
     Manifest,
@@ -19,13 +22,12 @@ from bursty.packaging.manifest import (
     canonical,
     declared_key,
     digest_of,
-    find_env,
     manifest_key,
 )
 from bursty.packaging.place import silent
-from bursty.packaging.restore import VersionBuilder, read_file
+from bursty.packaging.restore import Say, VersionBuilder, read_file
 from bursty.packaging.source import LIMIT, Source, find_source, git_commit
-from bursty.packaging.tarball import pack
+from bursty.packaging.tarball import Packed, pack
 from bursty.ports import BlobStore
 from bursty.values import Env, WorkerSpec
 
@@ -55,7 +57,7 @@ def take_snapshot(
     cache: str | os.PathLike[str],
     describe: Describe,
     limit: int = LIMIT,
-    say: Callable[[str], None] = silent,
+    say: Say = silent,
 ) -> Snapshot:
     """The version of the app in the file ``target``, stored unless it is there already.
 
@@ -66,7 +68,7 @@ def take_snapshot(
     builder = VersionBuilder(lambda: blobs, cache)
     folder = places.private(builder.cache_dir / "versions")
     with tempfile.TemporaryDirectory(prefix="taking-", dir=folder) as work:
-        taking = _Taking(source, builder, Path(work), say)
+        taking = _Taking(source, builder, blobs, Path(work), say)
         draft = taking.draft()
         described = taking.described(draft, describe)
         manifest = taking.manifest(described)
@@ -76,97 +78,118 @@ def take_snapshot(
     return Snapshot(digest, manifest, is_new, git_commit(source.root), source.left_out)
 
 
-def worker_of(snapshot: str, manifest: Manifest, name: str | None = None, memory: int | None = None) -> WorkerSpec:
-    """The kind of worker that runs the function or job ``name`` of a version; ``None``: that describes it."""
-    for app in manifest["describe"]["apps"]:
-        for spec in _specs(app):
-            if spec["name"] == name:
-                return WorkerSpec(_env_of(spec), memory, version=snapshot)
-    if name is not None:
-        raise ConfigError(f"version {snapshot[:12]} of {manifest['app']} has no function or job {name!r}")
-    return WorkerSpec(None, memory, version=snapshot)
-
-
 class _Taking:
     """One snapshot on its way."""
 
-    def __init__(self, source: Source, builder: VersionBuilder, work: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, source: Source, builder: VersionBuilder, blobs: BlobStore, work: Path, say: Say) -> None:
         self._source = source
+        self._blobs = blobs
         self._builder = builder
         self._work = work
         self._say = say
         self.archives: dict[str, Path] = {}
-        self._envs: dict[str, dict[str, Any]] = {}
-        self._declared: dict[str, str] = {}
-        self._folders: set[str] = set()
+        self._forget()
+        self._guess = read_app_env(source.root / source.target)
         self._pack = self._packed_source()
 
     def _packed_source(self) -> dict[str, Any]:
         path = self._work / "source.tar.gz"
-        packed = pack(self._source.names, self._source.root, path)
-        key = archive_key("sources", packed.digest)
-        self.archives[key] = path
-        return {
-            "key": key,
-            "digest": packed.digest,
-            "size": packed.size,
-            "files": [list(file) for file in packed.files],
-        }
+        packed = pack({name: self._source.root / name for name in self._source.names}, path)
+        return {**self._archived("sources", path, packed), "files": [list(file) for file in packed.files]}
 
     def draft(self) -> Manifest:
         """What is known before the app is imported, and with which it is."""
-        self._lock(None)
+        self._lock(self._guess)
         return self._assembled({}, None)
 
     def described(self, draft: Manifest, describe: Describe) -> Mapping[str, Any]:
         """What the app declares, told by a child that has nothing but the draft."""
         digest = digest_of(draft)
         self._builder.keep_manifest(digest, canonical(draft))
-        env = None
-        locked = draft["envs"][find_env(draft, env)]
-        self._builder.source(draft, locked, archives=self.archives, say=self._say)
+        env = self._guess
+        self._builder.source(draft, env, archives=self.archives, say=self._say)
         try:
-            return describe(WorkerSpec(env, version=digest), self._source.target)
+            described = describe(WorkerSpec(env, version=digest), self._source.target)
         except BurstyError:
             raise
         except Exception as error:
             raise _explained(self._source, error) from error
+        _check_one_app(self._source, described["apps"])
+        return described
 
     def manifest(self, described: Mapping[str, Any]) -> Manifest:
-        self._envs.clear()
-        self._declared.clear()
-        self._folders.clear()
+        self._forget()
         specs = [spec for app in described["apps"] for spec in _specs(app)]
         for env in [_env_of(spec) for spec in specs] or [None]:
             self._lock(env)
         return self._assembled({spec["name"]: self._declared[declared_key(_env_of(spec))] for spec in specs}, described)
 
+    def _forget(self) -> None:
+        """Only what functions and jobs declare belongs to the version."""
+        self._envs: dict[str, dict[str, Any]] = {}
+        self._declared: dict[str, str] = {}
+        self._files: dict[str, dict[str, Any]] = {}
+        self._folders: set[str] = set()
+
     def _lock(self, env: Env | None) -> None:
-        if declared_key(env) in self._declared:
+        name, place = declared_key(env), None
+        if name in self._declared:
             return
-        lock = freeze(self._source.root)
+        if env is None:
+            lock = freeze(self._source.root)
+        else:
+            lock, place = lock_env(self._builder, env, self._source.root, self._say)
+            self._pack_files(name, env)
         self._folders.update(lock.folders)
-        digest = lock_digest(lock)
-        self._declared[declared_key(env)] = digest
-        self._envs[digest] = {
-            "python": lock.python,
-            "platform": lock.platform,
-            "lock": list(lock.lines),
-            "packed": None,
-            "files": None,
+        self._declared[name] = digest = lock_digest(lock)
+        if digest not in self._envs:
+            self._envs[digest] = {
+                "python": lock.python,
+                "platform": lock.platform,
+                "lock": list(lock.lines),
+                "local": list(lock.local),
+                "packed": self._pack_env(digest, lock, place) if place is not None else None,
+            }
+
+    def _pack_env(self, digest: str, lock: Lock, place: Path) -> dict[str, Any]:
+        """Packing takes long, so it is done only when the blob store has no such pack."""
+        packing = Packing(place, lock)
+        known = packing.known()
+        if known is None or not self._has(archive_key("envs", known["digest"])):
+            path = self._work / f"{digest}.tar.gz"
+            self._say(f"packing env {place.name[:8]}")
+            known = self._archived("envs", path, packing.write(path))
+        return {"key": archive_key("envs", known["digest"]), "digest": known["digest"], "size": known["size"]}
+
+    def _has(self, key: str) -> bool:
+        return key in self.archives or self._blobs.head(key) is not None
+
+    def _pack_files(self, name: str, env: Env) -> None:
+        """An Env's files that are not in their places among the app's anyway."""
+        present = {(file[0], file[1]) for file in self._pack["files"]}
+        entries = {
+            item.name: Path(item.source) for item in collect(env.files) if (item.name, item.digest) not in present
         }
+        if entries:
+            path = self._work / f"files-{len(self.archives)}.tar.gz"
+            self._files[name] = self._archived("sources", path, pack(entries, path))
+
+    def _archived(self, kind: str, path: Path, packed: Packed) -> dict[str, Any]:
+        key = archive_key(kind, packed.digest)
+        self.archives[key] = path
+        return {"key": key, "digest": packed.digest, "size": packed.size}
 
     def _assembled(self, env_of: Mapping[str, str], described: Mapping[str, Any] | None) -> Manifest:
-        apps: list[Any] = described["apps"] if described else []
         return {
             "format": FORMAT,
-            "app": apps[0]["name"] if apps else Path(self._source.target).stem,
+            "app": described["apps"][0]["name"] if described else None,
             "target": self._source.target,
             "path": import_folders(self._source, self._folders),
             "source": self._pack,
             "envs": dict(self._envs),
             "env_of": dict(env_of),
             "declared": dict(self._declared),
+            "files": dict(self._files),
             "describe": described,
         }
 
@@ -195,6 +218,15 @@ def _env_of(spec: Mapping[str, Any]) -> Env | None:
     requirements = env["requirements"]
     given = requirements if isinstance(requirements, str) else tuple(requirements)
     return Env(given, python=env["python"], files=env["files"])
+
+
+def _check_one_app(source: Source, apps: Sequence[Mapping[str, Any]]) -> None:
+    path = source.root / source.target
+    if not apps:
+        raise ConfigError(f"{path} declares no App", 'Write app = App("name") and @app.function or @app.job.')
+    if len(apps) > 1:
+        names = ", ".join(repr(app["name"]) for app in apps)
+        raise ConfigError(f"{path} has several Apps ({names}), and a version is of one", "Give each a file of its own.")
 
 
 def _explained(source: Source, error: Exception) -> ConfigError:

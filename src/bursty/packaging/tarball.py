@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import io
 import os
 import stat
 import tarfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -55,20 +56,24 @@ class _Hashing:
         return self.size
 
 
-def pack(names: Iterable[str], root: Path, target: Path, *, level: int = 6) -> Packed:
-    """Write the files and symbolic links ``names`` of ``root`` to a ``tar.gz``: sorted, without times and owners.
+def pack(entries: Mapping[str, Path | bytes], target: Path, *, level: int = 6) -> Packed:
+    """Write files and symbolic links, by their names in it, to a ``tar.gz``: sorted, without times and owners.
 
-    Raises ``ConfigError`` when a file changes meanwhile or can't be read.
+    Bytes are the content of a file. Raises ``ConfigError`` when a file changes meanwhile or can't be read.
     """
     with target.open("wb") as raw, gzip.GzipFile("", "wb", level, raw, mtime=0) as zipped:
         plain: Any = _Hashing(zipped)
         with tarfile.TarFile(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as tar:
-            files = tuple(_add(tar, name, root / name) for name in sorted(set(names), key=os.fsencode))
+            files = tuple(_add(tar, name, entries[name]) for name in sorted(entries, key=os.fsencode))
     return Packed(plain.hash.hexdigest(), plain.size, files)
 
 
-def _add(tar: tarfile.TarFile, name: str, path: Path) -> tuple[str, str, int]:
+def _add(tar: tarfile.TarFile, name: str, path: Path | bytes) -> tuple[str, str, int]:
     member = tarfile.TarInfo(name)
+    if isinstance(path, bytes):
+        member.size, member.mode = len(path), 0o644
+        tar.addfile(member, io.BytesIO(path))
+        return name, hashlib.sha256(path).hexdigest(), len(path)
     try:
         if path.is_symlink():
             member.type, member.linkname, member.mode = tarfile.SYMTYPE, os.readlink(path), 0o777

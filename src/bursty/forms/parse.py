@@ -48,8 +48,8 @@ def parse_form(form: Form, texts: Mapping[str, str | Sequence[str]], *, allow_pa
 
 
 def parse_cell(column: FormField, text: str) -> Any:
-    """A table's cell: as ``parse_text``, spaces around it left out. Raises ``ValueError``."""
-    return _parse(column, text if column.get("kind") == "str" else text.strip(), False)
+    """A table's cell: as ``parse_text``. Raises ``ValueError``."""
+    return _parse(column, text, False)
 
 
 def _parse(field: FormField, text: str | Sequence[str], allow_paths: bool) -> Any:
@@ -60,6 +60,7 @@ def _parse(field: FormField, text: str | Sequence[str], allow_paths: bool) -> An
         if len(text) != 1:
             raise ValueError(f"is given {len(text)} times and takes one value")
         return _parse(field, text[0], allow_paths)
+    text = text if kind in ("str", "choice", "json") else text.strip()
     if not text and field.get("nullable"):
         return None
     match kind:
@@ -73,14 +74,14 @@ def _parse(field: FormField, text: str | Sequence[str], allow_paths: bool) -> An
             return _json(field, text)
         case "str":
             return text
-        case _ if not text.strip():
+        case _ if not text:
             raise ValueError("must not be empty")
         case _:
             return text
 
 
 def _list(field: FormField, text: str, allow_paths: bool) -> list[Any]:
-    if text.lstrip().startswith("["):
+    if text.startswith("["):
         return _load(text)
     parts = next(csv.reader([text], skipinitialspace=True), list[str]())
     return [_parse(field.get("items", {}), part.strip(), allow_paths) for part in parts]
@@ -95,7 +96,7 @@ def _choice(field: FormField, text: str) -> Any:
 
 
 def _table(field: FormField, text: str, allow_paths: bool) -> list[dict[str, Any]] | Any:
-    if text.lstrip().startswith("["):
+    if text.startswith("["):
         return _load(text)
     if allow_paths and "\n" not in text:
         if not os.path.isfile(text):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, cast, get_args, get_type_hints
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
+from pydantic_core import SchemaError
 
 from bursty.errors import ConfigError
 
@@ -73,7 +74,7 @@ def _input(fn: Callable[..., Any], parameter: inspect.Parameter) -> Input:
         hint, default = Annotated[hint, default], MISSING
     try:
         return Input(name, hint, default, cast(Any, TypeAdapter)(hint))
-    except (PydanticUserError, NameError, TypeError) as error:
+    except (PydanticUserError, SchemaError, NameError, TypeError) as error:
         says = str(error).split("\n\nFor further", 1)[0]
         raise ConfigError(f"the type hint of {where} can't be an input: {says}", "See the kinds of inputs.") from error
 

@@ -250,7 +250,7 @@ def _no_stamp(value: Any) -> Any:
 
 
 def _writable(value: datetime) -> datetime:
-    """RFC 3339 has no nanoseconds (of a pandas Timestamp), and no offsets with seconds (local mean times of long ago)."""
+    """RFC 3339 has no nanoseconds (of a pandas Timestamp) and no offsets with seconds (local mean times)."""
     value = datetime.combine(value.date(), value.timetz())
     offset = value.utcoffset()
     return value.astimezone(UTC) if offset is not None and offset.seconds % 60 else value

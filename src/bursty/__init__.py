@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from bursty import interop, ports
+from bursty.runtime import desk
 
 if TYPE_CHECKING:
     from bursty.app import App
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         CallTimeout,
         ConfigError,
         EnvError,
+        InputsInvalid,
         MemoryLimit,
         RemoteError,
         ResumeMismatch,
@@ -32,12 +34,27 @@ if TYPE_CHECKING:
         StoreError,
         WorkerLost,
     )
+    from bursty.forms.table import Table
+    from bursty.forms.types import File, Unit
+    from bursty.records import RunQuery, RunRecord, RunStatus
+    from bursty.runtime.model import Model
+    from bursty.runtime.run import Run
+    from bursty.stage import Stage
     from bursty.values import CallStats, Env, FunctionSpec
 
 __version__ = "0.1.0"
 
 _HOME = {
     "App": "bursty.app",
+    "File": "bursty.forms.types",
+    "Model": "bursty.runtime.model",
+    "Run": "bursty.runtime.run",
+    "RunQuery": "bursty.records",
+    "RunRecord": "bursty.records",
+    "RunStatus": "bursty.records",
+    "Stage": "bursty.stage",
+    "Table": "bursty.forms.table",
+    "Unit": "bursty.forms.types",
     "Settings": "bursty.config",
     "Executor": "bursty.engine.executor",
     "CallFuture": "bursty.engine.futures",
@@ -53,6 +70,7 @@ _HOME = {
             "CallTimeout",
             "ConfigError",
             "EnvError",
+            "InputsInvalid",
             "MemoryLimit",
             "RemoteError",
             "ResumeMismatch",
@@ -77,13 +95,23 @@ __all__ = [
     "Env",
     "EnvError",
     "Executor",
+    "File",
     "FunctionSpec",
+    "InputsInvalid",
     "MemoryLimit",
+    "Model",
     "RemoteError",
     "ResumeMismatch",
+    "Run",
+    "RunQuery",
+    "RunRecord",
+    "RunStatus",
     "SerializationError",
     "Settings",
+    "Stage",
     "StoreError",
+    "Table",
+    "Unit",
     "WorkerLost",
 ]
 
@@ -122,6 +150,20 @@ def _default_runner() -> Any:
     return wiring.default_executor()
 
 
+def _open_runs() -> Any:
+    from bursty.stage import ambient_stage
+
+    return ambient_stage().runs
+
+
+def _answer(question: Any) -> Any:
+    from bursty.stage import ambient_stage
+
+    return ambient_stage().desk.answer(question)
+
+
 ports.install_sessions(_open_session)
+ports.install_runs(_open_runs)
+desk.install_desk(_answer)
 ports.install_default(_default_runner)
 interop.offer_joblib()  # joblib.parallel_config("bursty") works after `import bursty`

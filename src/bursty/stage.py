@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import threading
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 from bursty import wiring
 from bursty.config import Settings, load_settings
 from bursty.ports import BlobStore, StateStore
-from bursty.values import Frame, WorkerSpec
+from bursty.values import WorkerSpec
 
 if TYPE_CHECKING:
     from bursty.engine.session import Session
@@ -154,7 +155,7 @@ class Stage:
         backend = wiring.open_backend(
             f"local?workers={self._slots}", blobs=folder, builder=self.builder, call_bytes=LOG_BYTES
         )
-        desk = Desk(self.desk, self._attempt_of)
+        desk = Desk(self.desk, self._attempt_of, self.runs.start_from)
         parts = ClientParts(folder, backend.traits.spill_bytes)
         session = Session(backend, parts, lambda: self.home, builder=self.builder, output=self._wrote, desk=desk)
         self._closers.append(desk.close)
@@ -220,7 +221,15 @@ def _url_secrets(url: str) -> list[str]:
     return [piece for piece in pieces if piece and len(piece) >= 8]
 
 
-def local_answer(settings: Settings | None = None) -> Callable[[Frame], Frame]:
-    """The desk of a process that is no worker: models and caches by the stage's stores."""
-    stage = Stage(settings)
-    return lambda question: stage.desk.answer(question)
+_ambient: list[Stage] = []
+_ambient_lock = threading.Lock()
+
+
+def ambient_stage() -> Stage:
+    """The process's own stage, as the settings said when it was first needed: for models and for ``job.start()``."""
+    with _ambient_lock:
+        if not _ambient:
+            stage = Stage()
+            _ambient.append(stage)
+            atexit.register(stage.close)
+        return _ambient[0]

@@ -12,6 +12,7 @@ from bursty.jobs.attempt import Attempt
 from bursty.jobs.caches import Caches
 from bursty.jobs.models import Models
 from bursty.ports import BlobStore, StateStore
+from bursty.records import RunRecord
 from bursty.values import Frame
 
 Reply = Callable[[Frame], None]
@@ -52,8 +53,14 @@ class Desk:
     """For the attempts under way in a worker. ``__call__`` comes on the engine's driver thread: what takes long goes to
     threads of the desk's own."""
 
-    def __init__(self, stores: StoreDesk, find: Callable[[tuple[str, int]], Attempt | None]) -> None:
+    def __init__(
+        self,
+        stores: StoreDesk,
+        find: Callable[[tuple[str, int]], Attempt | None],
+        start: Callable[[RunRecord, str, Mapping[str, Any], int], str],
+    ) -> None:
         self._stores = stores
+        self._start = start
         self._find = find
         self._threads = ThreadPoolExecutor(8, "bursty-desk")
 
@@ -74,6 +81,8 @@ class Desk:
             file = Path(meta["file"])
             attempt.put(meta["name"], meta["what"], file, meta["meta"], meta["publish"], meta["keep"])
             return Frame({})
+        if meta["kind"] == "run.start" and attempt is not None:
+            return Frame({"run": self._start(attempt.run, meta["job"], meta["inputs"], meta["number"])})
         return self._stores.answer(question, f"{attempt.run.app}/{attempt.run.job}" if attempt else "")
 
     def close(self) -> None:

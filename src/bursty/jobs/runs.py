@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from bursty.jobs.outbox import outbox_of
 from bursty.jobs.versions import Versions
 from bursty.ports import BlobStore, StateStore
 from bursty.records import Event, RunQuery, RunRecord, RunStatus
+from bursty.runtime.host import current_host
 
 FOLLOW_SECONDS = 0.5
 
@@ -98,6 +100,31 @@ class Runs:
         )
         event = EventDraft("submitted", created_by or self.actor, {"version": found.number})
         return self.state.submit(run, event)[0]
+
+    def start(self, fn: Callable[..., Any], app: str, job: str, inputs: Mapping[str, Any]) -> RunRecord:
+        """Queue a run of the job that ``fn`` declares, of its file as it is now (a snapshot is taken)."""
+        if current_host() is not None:
+            raise ConfigError(
+                "start() works in your own scripts, not inside a run", 'In a job: run.start("job", inputs…).'
+            )
+        file = inspect.getsourcefile(fn)
+        if file is None or not Path(file).is_file():
+            raise ConfigError(f"the job {job!r} lies in no file", "Put the app into a .py file and import it.")
+        version, _ = self.versions.take(file, "started from Python")
+        return self.submit(app, job, inputs, version=version.digest, allow_paths=True)
+
+    def start_from(self, parent: RunRecord, job: str, inputs: Mapping[str, Any], number: int) -> str:
+        """Queue a run of a job of the same version from inside a run: its id. The ``number``-th one that it starts is
+        one run, however often the run is tried."""
+        found = self.submit(
+            parent.app,
+            job,
+            inputs,
+            version=parent.version,
+            key=f"started by {parent.id} {number}",
+            created_by=f"run {parent.id}",
+        )
+        return found.id
 
     def _uploaded(self, file: dict[str, Any]) -> dict[str, Any]:
         """A file among the inputs that lies in the blob store: uploaded now if it is a path."""

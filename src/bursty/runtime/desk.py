@@ -19,27 +19,26 @@ class DeskError(BurstyError):
     """The desk could not do what was asked; the message says why."""
 
 
-_local: list[Callable[[], Callable[[Frame], Frame]]] = []
+_local: list[Callable[[Frame], Frame]] = []
 
 
-def install_desk(factory: Callable[[], Callable[[Frame], Frame]]) -> None:
+def install_desk(answer: Callable[[Frame], Frame]) -> None:
     """Say who answers in a process that is no worker (the composition root does)."""
-    _local[:] = [factory]
+    _local[:] = [answer]
 
 
 def ask(kind: str, parts: Sequence[Buffer] = (), /, **meta: Any) -> Frame:
-    """Ask and wait for the answer. Raises ``DeskError``."""
+    """Ask and wait for the answer. Raises ``DeskError``; in a process that is no worker what the desk itself raises."""
     question = Frame({**meta, "kind": kind}, parts)
     host = current_host()
     if host is None:
         if not _local:
             raise DeskError(f"nobody answers {kind!r} here", "import bursty first")
-        answer = _local[0]()(question)
-    else:
-        answers: queue.SimpleQueue[Frame] = queue.SimpleQueue()
-        number = host.ask(question, answers.put)
-        answer = answers.get()
-        host.forget(number)
+        return _local[0](question)
+    answers: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+    number = host.ask(question, answers.put)
+    answer = answers.get()
+    host.forget(number)
     if (error := answer.meta.get("error")) is not None:
         raise DeskError(error, answer.meta.get("hint", ""))
     return answer
@@ -51,7 +50,7 @@ def tell(kind: str, /, **meta: Any) -> None:
     if host is not None:
         host.forget(host.ask(Frame({**meta, "kind": kind}), _ignore))
     elif _local:
-        _local[0]()(Frame({**meta, "kind": kind}))
+        _local[0](Frame({**meta, "kind": kind}))
 
 
 def _ignore(_answer: Frame) -> None:

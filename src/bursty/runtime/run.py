@@ -65,6 +65,7 @@ class Run:
         self._told_at = 0.0
         self._looked_at = 0.0
         self._cancelled = False
+        self._started = 0
 
     @classmethod
     def local(cls, folder: str | os.PathLike[str] = "out", *, job: str = "local", **inputs: Any) -> Run:
@@ -161,6 +162,14 @@ class Run:
         """A file that, once the run has succeeded, replaces the one of the last good run under a stable key
         (``published/APP/JOB/NAME``). A run that fails leaves it as it is."""
         self.save_file(name, content, publish=True)
+
+    # Other runs
+
+    def start(self, job: str, /, **inputs: Any) -> str:
+        """Queue a run of another job of this version; its id. Should this run be tried again, its first ``start`` gives
+        the same run as before, its second too, and so on. Raises ``DeskError`` for wrong inputs."""
+        self._started += 1
+        return str(self._store.ask("run.start", job=job, inputs=inputs, number=self._started).get("run", ""))
 
     # Data that is slow to fetch
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,10 +21,12 @@ import pytest
 from bursty import ConfigError, Env, EnvError, Executor
 from bursty.errors import BlobNotFound, DigestMismatch
 from bursty.packaging.interpreters import find_python
+from bursty.packaging.lock import without_password
 from bursty.packaging.manifest import canonical, digest_of
 from bursty.packaging.place import remove_tree
 from bursty.packaging.restore import VersionBuilder, prune_versions
 from bursty.packaging.snapshot import Snapshot, take_snapshot
+from bursty.packaging.sweep import sweep_versions
 from bursty.packaging.tarball import pack, unpack
 from bursty.runtime.describe import describe
 from bursty.runtime.execute import resolve
@@ -183,7 +186,7 @@ class TestRunning:
         (shop.folder / "stray" / "straying.py").write_text("")
         monkeypatch.setenv("PYTHONPATH", str(shop.folder / "stray"))
         monkeypatch.syspath_prepend(str(shop.folder / "stray"))
-        shop.write(app="import straying\n" + APP)
+        shop.write(app="import straying\n" + textwrap.dedent(APP))
         with pytest.raises(ConfigError, match="No module named 'straying'"):
             shop.take()
 
@@ -380,18 +383,59 @@ class TestEnvs:
         assert shop.running(one.digest, env).submit(platform.python_version).result(120).startswith(minor)
 
 
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("--index-url https://me:secret@host/simple", "--index-url https://host/simple"),
+        ("--index-url https://token@host/simple", "--index-url https://host/simple"),
+        ("git+ssh://git@host/mine.git", "git+ssh://git@host/mine.git"),
+        ("git+ssh://git:secret@host/mine.git", "git+ssh://git@host/mine.git"),
+        ("https://host/a@b", "https://host/a@b"),
+    ],
+)
+def test_locks_hold_no_passwords(text: str, clean: str) -> None:
+    assert without_password(text) == clean
+
+
 class TestWords:
-    def test_a_syntax_error(self, shop: Shop) -> None:
-        shop.write(helper="FACTOR = = 1")
-        with pytest.raises(ConfigError, match=r"app\.py can't be imported .* SyntaxError: .*helper\.py, line 1"):
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("\nFACTOR = = 1", r"SyntaxError: invalid syntax .*\(helper\.py, line 2\)"),
+            ("FACTOR = 1\nimport json\njson.loads('{')", r"JSONDecodeError: Expecting .*\(helper\.py, line 3\)"),
+            ("from bursty import App\nApp('')", r"ConfigError: '' can't be the name of an app \(helper\.py, line 2\)"),
+            (
+                "class Odd(Exception):\n  def __init__(self, a, b): ...\nraise Odd(1, 2)",
+                r"Odd: .*\(helper\.py, line 3\)",
+            ),
+            ("import sys\nsys.exit(3)", r"CallExited: "),
+            ("import os\nos._exit(3)", r"WorkerLost: "),
+        ],
+    )
+    def test_a_module_that_fails(self, shop: Shop, text: str, words: str) -> None:
+        shop.write(helper=text)
+        with pytest.raises(ConfigError, match=rf"/app\.py can't be imported from its version: {words}"):
             shop.take()
-        assert list(shop.blobs.list()) == []
+        assert list(shop.blobs.list("versions")) == []
 
     def test_a_module_that_is_left_out(self, shop: Shop) -> None:
         (shop.project / ".burstyignore").write_text("helper.py\n")
         with pytest.raises(ConfigError, match="No module named 'helper'") as caught:
             shop.take()
-        assert "helper.py (a line of .burstyignore)" in caught.value.hint
+        assert caught.value.hint == "helper.py is no part of the version: a line of .burstyignore."
+
+    def test_a_module_that_git_ignores(self, shop: Shop) -> None:
+        subprocess.run(["git", "init", "-q", str(shop.project)], check=True)
+        (shop.project / ".gitignore").write_text("helper.py\n")
+        with pytest.raises(ConfigError, match="No module named 'helper'") as caught:
+            shop.take()
+        assert caught.value.hint == "helper.py is no part of the version: git ignores it."
+
+    def test_a_module_that_is_nowhere(self, shop: Shop) -> None:
+        shop.write(helper="import nowhere.deep")
+        with pytest.raises(ConfigError, match=r"No module named 'nowhere'.*\(helper\.py, line 1\)") as caught:
+            shop.take()
+        assert "Put 'nowhere' into the app's requirements" in caught.value.hint
 
     def test_no_such_file(self, shop: Shop) -> None:
         with pytest.raises(ConfigError, match=r"no file .*nothing\.py"):
@@ -651,6 +695,33 @@ class TestSharing:
         count, size = prune_versions(shop.folder / "other", 0, now=1e12)
         assert (count, size > 0, folder.exists()) == (1, True, False)
         assert shop.builder("other").build_version(one.digest).folder == str(folder)
+
+    def test_sweeping_the_blob_store(self, shop: Shop) -> None:
+        shop.write(app=PINNED.format(version="23.2"))
+        one = shop.take()
+        shop.write(app=APP)
+        two = shop.take()
+        assert sweep_versions(shop.blobs, {two.digest}, 3600) == (0, 0), "too young"
+        count, size = sweep_versions(shop.blobs, {two.digest}, 3600, now=time.time() + 7200)
+        assert (count, size > 0) == (1, True), "a manifest; archives stay for some time"
+        count, _ = sweep_versions(shop.blobs, {two.digest}, 0, now=time.time() + 30 * 86_400)
+        assert count == 2
+        with pytest.raises(BlobNotFound):
+            shop.builder("other").build_version(one.digest)
+        assert shop.builder("other").build_version(two.digest).folder
+        shop.write(app=PINNED.format(version="23.2"))
+        assert shop.take().digest == one.digest
+        assert shop.builder("other").build_version(one.digest, Env(["packaging==23.2"])).folder
+
+    def test_what_killed_snapshots_left_is_pruned(self, shop: Shop) -> None:
+        shop.take()
+        (shop.cache / "versions" / "taking-x").mkdir()
+        (shop.cache / "versions" / "taking-x" / "source.tar.gz").touch()
+        prune_versions(shop.cache, 3600)
+        assert (shop.cache / "versions" / "taking-x").exists()
+        prune_versions(shop.cache, 3600, now=time.time() + 7200)
+        assert list((shop.cache / "versions").iterdir()) == []
+        assert shop.call(shop.take(), "price", 1) == 10
 
     def test_what_a_killed_restore_left_is_made_anew(self, shop: Shop) -> None:
         one = shop.take()

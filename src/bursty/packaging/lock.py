@@ -103,6 +103,11 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def without_password(text: str) -> str:
+    """An address, alone or in a line, without user and password; ``git@`` of ssh stays."""
+    return re.sub(r"(https?://)[^@/\s]*@", r"\1", re.sub(r"(://[^:@/\s]*):[^@/\s]*@", r"\1@", text))
+
+
 def origin_of(found: importlib.metadata.Distribution) -> dict[str, Any]:
     """``direct_url.json``: where a package came from when it was no index."""
     text = found.read_text("direct_url.json")
@@ -111,9 +116,9 @@ def origin_of(found: importlib.metadata.Distribution) -> dict[str, Any]:
 
 
 def _pin(name: str, version: str, origin: dict[str, Any]) -> str:
-    url = origin.get("url")
-    if not url:
+    if not origin.get("url"):
         return f"{name}=={version}"
+    url = without_password(str(origin["url"]))
     inside = f"#subdirectory={origin['subdirectory']}" if origin.get("subdirectory") else ""
     if "vcs_info" in origin:
         info = origin["vcs_info"]

@@ -19,7 +19,7 @@ from typing import Any
 from bursty.errors import BlobNotFound, EnvError
 from bursty.packaging import place as places
 from bursty.packaging.interpreters import find_python, minor_version, run_uv
-from bursty.packaging.lock import Lock, lock_digest, normalized, origin_of, read_installed
+from bursty.packaging.lock import Lock, lock_digest, normalized, origin_of, read_installed, without_password
 from bursty.packaging.requirements import read_requirements
 from bursty.packaging.resolve import UvBuilder, advice, is_built, python_of, uv_words
 from bursty.packaging.tarball import Packed, pack, unpack
@@ -135,8 +135,8 @@ def _differs(path: Path, url: str) -> bool:
 
 def _hashed(lines: tuple[str, ...], env: Env) -> list[str]:
     """Options that name indexes, and the pins with the hashes that their index states."""
-    options = [_without_password(line) for line in read_requirements(env.requirements).lines if line.startswith("-")]
-    options = [line for line in options if not line.startswith(("-e", "--editable"))]
+    options = [line for line in read_requirements(env.requirements).lines if line.startswith("--")]
+    options = [line for line in options if not line.startswith("--editable")]
     how = ("--no-deps", "--generate-hashes", "--no-header", "--no-annotate", "--quiet")
     python = find_python(minor_version(env.python))
     done = run_uv(["pip", "compile", "-", *how, "--python", python], "\n".join((*options, *lines, "")))
@@ -145,17 +145,11 @@ def _hashed(lines: tuple[str, ...], env: Env) -> list[str]:
         raise EnvError(f"can't lock the packages of an Env:\n{words}", advice(words))
     text = done.stdout.replace("\\\n", " ")
     pins = [" ".join([line.split(" --hash=")[0].strip(), *sorted(_hashes(line))]) for line in text.splitlines()]
-    return [*options, *sorted(pin for pin in pins if pin and not pin.startswith(("#", "-")))]
+    return [*map(without_password, options), *sorted(pin for pin in pins if pin and not pin.startswith(("#", "-")))]
 
 
 def _hashes(line: str) -> list[str]:
     return [piece for piece in line.split() if piece.startswith("--hash=")]
-
-
-def _without_password(line: str) -> str:
-    before, mark, after = line.partition("://")
-    host, slash, path = after.partition("/")
-    return f"{before}{mark}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _inside(editable: Sequence[tuple[str, Path]], root: Path) -> tuple[str, ...]:

@@ -13,8 +13,10 @@ import hashlib
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bursty.errors import BlobNotFound, EnvError
 from bursty.packaging import place as places
@@ -90,16 +92,23 @@ class VersionBuilder(UvBuilder):
         places.private(place.parent)
         with places.locked(place, lambda: say("waiting for another process that restores this version")):
             if not places.is_ready(place):
-                places.clear(place)
-                place.mkdir(mode=0o700)
-                for pack in packs:
-                    here = (archives or {}).get(pack["key"])
-                    data = read_file(here) if here is not None else self._fetch(pack["key"])
-                    unpack(data, pack["digest"], pack["size"], place / "tree", read_only=True)
-                places.make_read_only(place / "tree")
-                (place / ".ready").touch()
+                self._unpack(place, packs, archives or {})
             self.uses.hold(place)
         return place / "tree"
+
+    def _unpack(self, place: Path, packs: Sequence[Mapping[str, Any]], archives: Mapping[str, Path]) -> None:
+        places.clear(place)
+        place.mkdir(mode=0o700)
+        try:
+            for pack in packs:
+                here = archives.get(pack["key"])
+                data = read_file(here) if here is not None else self._fetch(pack["key"])
+                unpack(data, pack["digest"], pack["size"], place / "tree", read_only=True)
+        except BaseException:
+            places.clear(place)
+            raise
+        places.make_read_only(place / "tree")
+        (place / ".ready").touch()
 
     def _fetch(self, key: str) -> Iterable[bytes]:
         return self._open_blobs().stream(key)
@@ -129,9 +138,16 @@ def read_file(path: Path) -> Iterable[bytes]:
             yield data
 
 
-def prune_versions(
-    cache_dir: str | os.PathLike[str], older_than: float, *, now: float | None = None
-) -> tuple[int, int]:
+def prune_versions(cache: str | os.PathLike[str], older_than: float, *, now: float | None = None) -> tuple[int, int]:
     """Remove restored files that nobody used for ``older_than`` seconds nor uses now; return how many, and their bytes.
     They come back from the blob store when they are needed. Envs are ``prune_envs``'s."""
-    return places.prune(Path(os.path.abspath(cache_dir)) / "sources", older_than, now=now)
+    root = Path(os.path.abspath(cache))
+    now = time.time() if now is None else now
+    for path in root.glob("versions/*"):  # manifests, and what a killed snapshot left
+        if path.lstat().st_mtime > now - older_than:
+            continue
+        if path.is_dir():
+            places.clear(path)
+        else:
+            path.unlink(missing_ok=True)
+    return places.prune(root / "sources", older_than, now=now)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bursty.errors import BlobExists, BurstyError, ConfigError
+from bursty.errors import BackendError, BlobExists, ConfigError, EnvError, StoreError
 from bursty.packaging import place as places
 from bursty.packaging.declared import read_app_env
 from bursty.packaging.files import collect
@@ -25,8 +26,10 @@ from bursty.packaging.manifest import (
     manifest_key,
 )
 from bursty.packaging.place import silent
+from bursty.packaging.refusals import explained
 from bursty.packaging.restore import Say, VersionBuilder, read_file
 from bursty.packaging.source import LIMIT, Source, find_source, git_commit
+from bursty.packaging.sweep import FRESH_SECONDS
 from bursty.packaging.tarball import Packed, pack
 from bursty.ports import BlobStore
 from bursty.values import Env, WorkerSpec
@@ -110,10 +113,10 @@ class _Taking:
         self._builder.source(draft, env, archives=self.archives, say=self._say)
         try:
             described = describe(WorkerSpec(env, version=digest), self._source.target)
-        except BurstyError:
+        except (BackendError, EnvError, StoreError):
             raise
         except Exception as error:
-            raise _explained(self._source, error) from error
+            raise explained(self._source, error) from error
         _check_one_app(self._source, described["apps"])
         return described
 
@@ -162,7 +165,7 @@ class _Taking:
         return {"key": archive_key("envs", known["digest"]), "digest": known["digest"], "size": known["size"]}
 
     def _has(self, key: str) -> bool:
-        return key in self.archives or self._blobs.head(key) is not None
+        return key in self.archives or _is_fresh(self._blobs, key)
 
     def _pack_files(self, name: str, env: Env) -> None:
         """An Env's files that are not in their places among the app's anyway."""
@@ -229,28 +232,11 @@ def _check_one_app(source: Source, apps: Sequence[Mapping[str, Any]]) -> None:
         raise ConfigError(f"{path} has several Apps ({names}), and a version is of one", "Give each a file of its own.")
 
 
-def _explained(source: Source, error: Exception) -> ConfigError:
-    """The child's words, and the file that it misses when we know of it."""
-    hint = "Mend what the message says; the version was not stored."
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        ways = (f"{error.name.replace('.', '/')}.py", f"{error.name.split('.')[0]}/")
-        missing = [
-            f"{name} ({reason})" for name, reason in source.left_out if name.endswith(ways[0]) or ways[1] in name
-        ]
-        if missing:
-            hint = f"The project has {', '.join(missing[:3])}, which is left out of versions."
-        else:
-            hint = "Install it, name it in the app's requirements, or see that its file lies in the project."
-    return ConfigError(
-        f"{source.root / source.target} can't be imported from its version: {type(error).__name__}: {error}", hint
-    )
-
-
 def _store(blobs: BlobStore, digest: str, manifest: Manifest, archives: Mapping[str, Path]) -> bool:
     """Archives first: a manifest that is there is complete."""
     for key, path in archives.items():
-        if blobs.head(key) is None:
-            _put(blobs, key, path)
+        if not _is_fresh(blobs, key):
+            blobs.put(key, read_file(path))  # the content of a key is always the same
     if blobs.head(manifest_key(digest)) is not None:
         return False
     try:
@@ -260,8 +246,7 @@ def _store(blobs: BlobStore, digest: str, manifest: Manifest, archives: Mapping[
     return True
 
 
-def _put(blobs: BlobStore, key: str, path: Path) -> None:
-    try:
-        blobs.put(key, read_file(path), if_absent=True)
-    except BlobExists:  # somebody takes the same version now
-        return
+def _is_fresh(blobs: BlobStore, key: str) -> bool:
+    """Whether it is there, and will be when the manifest is: see ``sweep``."""
+    info = blobs.head(key)
+    return info is not None and info.modified > time.time() - FRESH_SECONDS

@@ -19,7 +19,7 @@ CHUNK_BYTES = 256 << 10
 LINE_BYTES = 16 << 10
 LIMIT_BYTES = 64 << 20
 """Text of one attempt that is kept; of what comes after only the end is."""
-TAIL_LINES = 200
+TAIL_CHARS = 16 << 10
 
 
 class LogLine(msgspec.Struct, frozen=True):
@@ -33,8 +33,12 @@ class LogLine(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class _Stream:
+    """``held``: a line without its end. ``tail``: the newest text since the log is full, of ``beyond`` characters."""
+
     redactor: Redactor
     held: str = ""
+    tail: str = ""
+    beyond: int = 0
 
 
 class LogWriter:
@@ -59,8 +63,7 @@ class LogWriter:
         self._lines: list[LogLine] = []
         self._held = 0
         self._kept = 0
-        self._dropped = 0
-        self._tail: list[LogLine] = []
+        self._is_full = False
         self._chunks = 0
         self._lock = threading.Lock()
         self._writing = threading.Lock()
@@ -81,7 +84,11 @@ class LogWriter:
             source = self._streams.get(stream)
             if source is None:
                 source = self._streams[stream] = _Stream(Redactor(self._secrets))
-            self._split(stream, source, source.redactor.feed(text))
+            if self._is_full:
+                source.beyond += len(text)
+                source.tail = (source.tail + text)[-TAIL_CHARS:]
+            else:
+                self._split(stream, source, source.redactor.feed(text))
 
     def line(self, text: str, level: str) -> None:
         """What ``run.log`` says: a line of its own."""
@@ -101,12 +108,7 @@ class LogWriter:
 
     def _add(self, line: LogLine) -> None:
         size = len(line.text) + 64
-        if self._kept + size > self._limit:
-            self._dropped += 1
-            self._tail.append(line)
-            if len(self._tail) > TAIL_LINES:
-                del self._tail[0]
-            return
+        self._is_full = self._is_full or self._kept + size > self._limit
         self._kept += size
         self._held += size
         self._lines.append(line)
@@ -129,15 +131,14 @@ class LogWriter:
         """The attempt is over: write everything. Raises ``StoreError``."""
         with self._lock:
             for name, source in self._streams.items():
-                self._split(name, source, source.redactor.flush())
+                self._split(name, source, source.redactor.flush() + ("\n" if source.beyond else ""))
+                if source.beyond:
+                    left_out = source.beyond - len(source.tail)
+                    words = f"[… {left_out} characters left out: a log holds {self._limit >> 20} MiB …]"
+                    self._split(name, source, f"{words}\n{self._redactor.redact(source.tail)}")
                 if source.held:
                     self._add(LogLine(self._clock(), name, source.held))
-                    source.held = ""
-            if self._tail:
-                left_out = self._dropped - len(self._tail)
-                said = f"[… {left_out} lines left out: a run's log holds {self._limit >> 20} MiB …]"
-                self._lines += [LogLine(self._tail[0].at, "log", said, "warning"), *self._tail]
-                self._tail = []
+                source.held, source.tail, source.beyond = "", "", 0
         self.flush()
 
     def last_lines(self, count: int = 20) -> list[str]:

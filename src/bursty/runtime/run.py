@@ -34,8 +34,7 @@ class Run:
 
     Outputs count when the run succeeds. Names may hold letters, digits, spaces and ``. ( ) + , = @ _ -``.
 
-    ``id``, ``job``, ``app``, ``version``, ``attempt``: which one. ``inputs``: as submitted (JSON). ``folder``: an empty
-    folder for this attempt's own files, removed afterwards.
+    ``id``, ``job``, ``app``, ``version``, ``attempt``: which one. ``inputs``: as submitted (JSON).
 
     In tests and notebooks: ``Run.local("out")`` gives one that writes to a folder.
     """
@@ -60,7 +59,7 @@ class Run:
         self.version = version
         self.attempt = attempt
         self.inputs: dict[str, Any] = dict(inputs or {})
-        self.folder = Path(folder)
+        self._folder = Path(folder)
         self._store = store or DeskStore(id, attempt)
         self._told_at = 0.0
         self._looked_at = 0.0
@@ -73,6 +72,12 @@ class Run:
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         return cls("local", job=job, inputs=inputs, folder=tempfile.mkdtemp(), store=FolderStore(place))
+
+    @property
+    def folder(self) -> Path:
+        """An empty folder for this attempt's own files; it is removed when the attempt is over."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self._folder
 
     # Progress and log
 
@@ -124,14 +129,14 @@ class Run:
         it as CSV, XLSX or Parquet."""
         from bursty.runtime.tables import write_table
 
-        meta = write_table(frame, str(self._drafts()), _checked(name))
+        meta = write_table(frame, str(self.folder), _checked(name))
         self._put(name, meta.pop("kind"), meta.pop("file"), meta, publish)
 
     def save_figure(self, name: str, figure: Any, *, publish: bool = False) -> None:
         """A picture: a figure of matplotlib, Altair or Plotly."""
         from bursty.runtime.figures import write_figure
 
-        meta = write_figure(figure, str(self._drafts()), _checked(name))
+        meta = write_figure(figure, str(self.folder), _checked(name))
         files: list[str] = meta.pop("files", None) or [meta.pop("file")]
         meta.pop("file", None)
         kind = meta.pop("kind")
@@ -142,7 +147,7 @@ class Run:
         """A file to download: its path, or its content as bytes. ``publish``: see ``publish``."""
         _checked(name)
         if isinstance(content, bytes | bytearray | memoryview):
-            path = self._drafts() / name
+            path = self.folder / name
             path.write_bytes(content)
             self._put(name, "file", str(path), {}, publish)
             return
@@ -180,13 +185,9 @@ class Run:
         from bursty.units import parse_seconds
 
         text = json.dumps(key, sort_keys=True, default=str)
-        return cached(self._store, self._drafts(), text, compute, parse_seconds(max_age))
+        return cached(self._store, self.folder, text, compute, parse_seconds(max_age))
 
     # Inside
-
-    def _drafts(self) -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return self.folder
 
     def _put(self, name: str, kind: str, file: str, meta: dict[str, Any], publish: bool, keep: bool = False) -> None:
         self._store.ask("run.put", name=name, what=kind, file=file, meta=meta, publish=publish, keep=keep)

@@ -35,6 +35,8 @@ class Supervisor:
         self.pid: int | None = None
         self.finished = False
         self._verdict: Loss | None = None
+        self._ran: int | None = None
+        self._ended = False
         self._reader = FrameReader()
         self._outbox = Outbox()
         # Which of the two is read first is chance, and neither may push the other out.
@@ -64,6 +66,9 @@ class Supervisor:
         return self._outbox.send(self.sock, frame)
 
     def invoke(self, invocation: Invocation) -> bool:
+        if self._ran is None or self._ended:
+            self._ran = invocation.seq
+            self._ended = False
         return self.send(codec.pack_invocation(invocation))
 
     def flush(self) -> bool:
@@ -102,6 +107,7 @@ class Supervisor:
         for _ in range(READS):
             try:
                 frames = self._reader.receive(self.sock)
+                events.extend(self._printed_before())
                 for frame in frames or ():
                     events.extend(self._events_of(frame))
             except BlockingIOError:
@@ -117,6 +123,16 @@ class Supervisor:
                 break
         return events, True
 
+    def _printed_before(self) -> list[Event]:
+        """What lies in the pipes now was written before what the socket brought, so it goes first."""
+        events: list[Event] = []
+        for fd in self.pipes:
+            found, _ = self.read_pipe(fd)
+            while found:
+                events.extend(found)
+                found, _ = self.read_pipe(fd)
+        return events
+
     def _events_of(self, frame: Frame) -> Sequence[Event]:
         meta = frame.meta
         match meta["kind"]:
@@ -124,6 +140,7 @@ class Supervisor:
                 batch = batch_of(self.number, frame)
                 events: list[Event] = [batch] if len(batch.seqs) else []
                 if meta["ended"]:
+                    self._ended = True
                     events.append(Ended(self.number, *meta["ended"]))
                 return events
             case "outcome":
@@ -138,7 +155,8 @@ class Supervisor:
                 return [Asked(self.number, frame)]
 
     def read_pipe(self, fd: int) -> tuple[list[Event], bool]:
-        """Text that came past Python's streams (C code, subprocesses), put down to the call that runs now."""
+        """Text that came past Python's streams (C code, subprocesses), put down to the call that runs now, or that ran
+        last: it may be read when its call has ended."""
         try:
             data = os.read(fd, 1 << 16)
         except BlockingIOError:
@@ -150,7 +168,10 @@ class Supervisor:
         text = data.decode("utf-8", "backslashreplace")
         if self.pipes[fd] == "stderr":
             self._remember("pipe", text)
-        return [Output(self.number, self.mark().seq, self.pipes[fd], text)], True
+        running = self.mark().seq
+        if running is not None:
+            self._ran = running
+        return [Output(self.number, self._ran, self.pipes[fd], text)], True
 
     def _remember(self, source: str, text: str) -> None:
         self._stderr[source] = (self._stderr[source] + text[-STDERR_TAIL:])[-STDERR_TAIL:]

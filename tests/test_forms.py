@@ -261,7 +261,7 @@ def test_all_problems_are_told_at_once() -> None:
     found = {problem["field"]: problem["message"] for problem in caught.value.problems}
     assert list(found) == ["grwth", "growth", "scenario", "start_day"]
     assert "did you mean 'growth'" in str(found["grwth"])
-    assert "4 inputs do not fit" in str(caught.value)
+    assert "do not fit the form, 4 problems:" in str(caught.value)
     again = pickle.loads(pickle.dumps(caught.value))
     assert again.problems == caught.value.problems
     assert str(again) == str(caught.value)

@@ -34,7 +34,7 @@ def nested(depth: int) -> Any:
 @pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 100_000])
 @pytest.mark.parametrize("hint", [Any, list[int], int, Table], ids=["json", "list", "int", "table"])
 def test_deep_nesting_is_refused(hint: Any, depth: int) -> None:
-    assert "levels deep" in str(refused(hint, nested(depth)))
+    assert "x: nested more than 50 levels deep" in str(refused(hint, nested(depth)))
 
 
 def test_a_ring_is_refused() -> None:
@@ -73,7 +73,7 @@ def test_ten_thousand_unknown_names_are_counted_and_some_told() -> None:
     with pytest.raises(InputsInvalid) as caught:
         validate(form_of(forecast), {f"growth{number}": number for number in range(10_000)})
     assert len(caught.value.problems) == 100
-    assert "10000 inputs do not fit" in str(caught.value)
+    assert "10000 problems" in str(caught.value)
     assert "and 9990 more" in str(caught.value)
 
 
@@ -85,10 +85,10 @@ def test_names_that_are_no_names() -> None:
     assert len(json.dumps(caught.value.problems)) < 5000
 
 
-def test_a_hundred_thousand_bad_items_are_counted_and_some_told() -> None:
-    error = refused(list[int], ["x"] * 100_000)
+def test_fifty_thousand_bad_items_are_counted_and_some_told() -> None:
+    error = refused(list[int], ["x"] * 50_000)
     assert len(error.problems) == 100
-    assert "100000 inputs" in str(error)
+    assert "50000 problems" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,10 @@ MIN_INT, MAX_INT = -(2**63), 2**63 - 1
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
+class Refused(ValueError):
+    """A value does not fit its field; the message says why, behind the field's name."""
+
+
 def canonical_json(value: Any) -> str:
     """The one JSON text of plain data: sorted names, no spaces. Raises ``ValueError`` for NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -70,9 +74,8 @@ def _walk(value: Any) -> Iterator[Any]:
         item = pending.pop()
         yield item
         if isinstance(item, dict):
-            for key, inner in cast("dict[Any, Any]", item).items():
-                yield key if isinstance(key, str) else object()
-                pending.append(inner)
+            pending.extend(cast("dict[Any, Any]", item))
+            pending.extend(cast("dict[Any, Any]", item).values())
         elif isinstance(item, list):
             pending.extend(cast("list[Any]", item))
 
@@ -80,12 +83,12 @@ def _walk(value: Any) -> Iterator[Any]:
 def too_large(value: Any, limit: int) -> str:
     """Why a value is not worth looking at, or ``""``: too deep, or surely above ``limit`` bytes of JSON.
 
-    Cheap for hostile values: it ends once it has seen ``limit`` bytes.
+    Cheap for hostile values: it ends once it has seen ``limit`` bytes. A value is at least a digit and a comma.
     """
     seen, pending = 0, [(value, 0)]
     while pending:
         item, depth = pending.pop()
-        seen += len(cast(str, item)) if isinstance(item, str | bytes) else 1
+        seen += 2 + (len(cast(str, item)) if isinstance(item, str | bytes) else 0)
         if seen > limit:
             return "size"
         if isinstance(item, Mapping):
@@ -98,8 +101,7 @@ def too_large(value: Any, limit: int) -> str:
             continue
         if depth >= MAX_DEPTH:
             return "depth"
-        seen += len(inner)
-        if seen > limit:
+        if seen + 2 * len(inner) > limit:
             return "size"
         pending.extend((child, depth + 1) for child in inner)
     return ""

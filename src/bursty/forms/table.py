@@ -26,9 +26,9 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 class Table(Generic[Row]):
     """Rows and columns. ``Table`` takes any columns; ``Table[Item]`` those of a pydantic model, dataclass, TypedDict.
 
-    ``rows``: dicts, one each, with all columns. ``columns``: names. Iterating gives rows as ``Item`` (as dicts without
-    one). Made of rows, of CSV or TSV text with a header, or of a frame of pandas, polars or pyarrow. Raises
-    ``ValueError`` for text that is no table.
+    ``rows``: dicts, one each, with all columns. ``columns``: names. ``records``, and iterating: rows as ``Item`` (as
+    dicts without one). Made of rows, of CSV or TSV text with a header, or of a frame of pandas, polars or pyarrow.
+    Raises ``ValueError`` for what is no table.
     """
 
     def __init__(self, data: Any = (), columns: Iterable[str] = ()) -> None:
@@ -123,6 +123,9 @@ def rows_of(data: Any) -> list[dict[str, Any]]:
         raise ValueError("must be a table: a list of rows, or CSV text with a header")
     if len(frame) > MAX_ROWS:
         raise ValueError(f"has {len(frame)} rows, more than {MAX_ROWS}; give a File instead")
+    height, width = getattr(frame, "shape", (0, 0))
+    if height * width > MAX_CELLS:
+        raise ValueError(f"has {height * width} cells, more than {MAX_CELLS}; give a File instead")
     for method, arguments in (("to_dicts", ()), ("to_pylist", ()), ("to_dict", ("records",))):
         if callable(take := getattr(frame, method, None)):
             rows = cast("list[dict[Any, Any]]", take(*arguments))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -18,11 +18,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, Valida
 from pydantic_core import to_jsonable_python
 
 from bursty.errors import ConfigError, InputsInvalid
+from bursty.forms.files import file_fields, files_in, local_file, replace_files, uploaded_file
 from bursty.forms.parse import parse_cell
 from bursty.forms.plain import (
     MAX_DEPTH,
     MAX_INT,
     MIN_INT,
+    Refused,
     canonical_json,
     inputs_hash,
     plain,
@@ -39,12 +41,7 @@ from bursty.units import format_bytes
 __all__ = ["canonical", "file_fields", "files_in", "inputs_hash", "replace_files", "validate"]
 LIMIT = 256 * 1024
 MAX_PROBLEMS = 100
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _STAMP = re.compile(r"\s*[-+]?[0-9.]+\s*")
-
-
-class _Refused(ValueError):
-    """Ends the check of one value, or of one field when there are too many problems."""
 
 
 class _Check:
@@ -56,12 +53,31 @@ class _Check:
         self.more = 0
         self.field = ""
 
-    def say(self, message: str, value: Any, where: str = "", field: str | None = None) -> None:
+    def say(self, message: str, value: Any, where: str = "") -> None:
         if len(self.problems) >= MAX_PROBLEMS:
             self.more += 1
             return
         text = f"{where}: {message}" if where else message
-        self.problems.append({"field": self.field if field is None else field, "message": text, "value": short(value)})
+        self.problems.append({"field": self.field, "message": text, "value": short(value)})
+
+    def all(self, fields: Sequence[FormField], inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The canonical inputs; they count when there is no problem."""
+        known = {field.get("name", ""): field for field in fields}
+        for name in inputs:
+            if name not in known:
+                names = f"; known: {', '.join(list(known)[:20])}" if len(self.problems) < 3 else ""
+                self.field = str(short(name))
+                self.say(f"there is no such input{suggestion(name, known)}{names}", inputs[name])
+        read: dict[str, Any] = {}
+        for name, field in known.items():
+            self.field = name
+            if name in inputs:
+                read[name] = self.value(field, inputs[name])
+            elif "default" in field:
+                read[name] = deepcopy(field["default"])  # the form stays as it is
+            elif field.get("required", True):
+                self.say("is required" + (" (null for not set)" if field.get("nullable") else ""), None)
+        return read
 
     def value(self, field: FormField, value: Any, where: str = "") -> Any:
         """The canonical value; ``None`` after a problem was said."""
@@ -70,36 +86,38 @@ class _Check:
             return None
         try:
             return _READERS.get(field.get("kind", ""), _Check.scalar)(self, field, value, where)
-        except _Refused as refused:
+        except Refused as refused:
             self.say(str(refused), value, where)
             return None
 
     def scalar(self, field: FormField, value: Any, where: str) -> Any:
         if value is None:
-            raise _Refused(f"must be {kind_of(field)}; it can't be left unset")
+            raise Refused(f"must be {kind_of(field)}; it can't be left unset")
         adapter = _adapter(*(field.get(key) for key in ("kind", *_BOUNDS)))
         try:
             read = adapter.validate_python(value)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            raise _Refused(refusal(field, first["type"], first["msg"])) from None
+            raise Refused(refusal(field, first["type"], first["msg"])) from None
         except (ValueError, OverflowError) as error:  # an int of 5,000 digits can't even be shown
-            raise _Refused(refusal(field, "", str(error))) from None
+            raise Refused(refusal(field, "", str(error))) from None
         if isinstance(read, str) and (wrong := unfit_text(read)):
-            raise _Refused(wrong)
+            raise Refused(wrong)
         return read.isoformat() if isinstance(read, date) else read
 
     def choice(self, field: FormField, value: Any, where: str) -> Any:
         for choice in field.get("choices", []):
             if type(choice["value"]) is type(value) and choice["value"] == value:
                 return choice["value"]
-        raise _Refused(not_a_choice(field, value))
+        raise Refused(not_a_choice(field, value))
 
     def items(self, field: FormField, value: Any, where: str) -> Any:
         if hasattr(value, "tolist"):  # an array of numpy's, a Series
+            if getattr(value, "size", 0) > LIMIT:
+                raise Refused(f"has {value.size} items; give them as a File")
             value = value.tolist()
         if not isinstance(value, list | tuple | set | frozenset):
-            raise _Refused(f"must be a list of items, each {kind_of(field.get('items', {}))}")
+            raise Refused(f"must be a list of items, each {kind_of(field.get('items', {}))}")
         items = cast("list[Any]", value)
         self.length(field, len(items))
         prefix = f"{where}, item" if where else "item"
@@ -108,7 +126,7 @@ class _Check:
 
     def length(self, field: FormField, count: int) -> None:
         if not field.get("min_length", 0) <= count <= field.get("max_length", count):
-            raise _Refused(f"must have {bounds_of(field)}, not {count}")
+            raise Refused(f"must have {bounds_of(field)}, not {count}")
 
     def table(self, field: FormField, value: Any, where: str) -> Any:
         columns = {column.get("name", ""): column for column in field.get("columns", [])}
@@ -116,7 +134,7 @@ class _Check:
             given = text_rows(value) if isinstance(value, str) and columns else value
             rows = typed_rows(given) if isinstance(given, str) else rows_of(given)
         except ValueError as error:
-            raise _Refused(str(error)) from None
+            raise Refused(str(error)) from None
         self.length(field, len(rows))
         return [
             self.row(columns, row, f"row {number}") if columns else self.free_row(row, f"row {number}")
@@ -161,17 +179,17 @@ class _Check:
         elif isinstance(value, str | os.PathLike):
             value = {"path": os.fspath(cast("str | os.PathLike[str]", value))}
         if not isinstance(value, dict):
-            raise _Refused("must be a file")
+            raise Refused("must be a file")
         given = cast("dict[str, Any]", value)
-        return _local_file(given, self.allow_paths) if "path" in given else _uploaded_file(given)
+        return local_file(given, self.allow_paths) if "path" in given else uploaded_file(given)
 
     def any_json(self, field: FormField, value: Any, where: str) -> Any:
         try:
             value = to_jsonable_python(value, inf_nan_mode="constants")
         except (ValueError, RecursionError) as error:  # PydanticSerializationError is a ValueError
-            raise _Refused(f"can't be written as JSON: {error}") from None
+            raise Refused(f"can't be written as JSON: {error}") from None
         if wrong := unfit_json(value):
-            raise _Refused(wrong)
+            raise Refused(wrong)
         return value
 
 
@@ -182,33 +200,6 @@ _READERS: dict[str, Callable[[_Check, FormField, Any, str], Any]] = {
     "file": _Check.file,
     "json": _Check.any_json,
 }
-
-
-def _local_file(given: dict[str, Any], allow_paths: bool) -> dict[str, Any]:
-    path, name = given["path"], given.get("name")
-    if not allow_paths:
-        raise _Refused("must be an uploaded file, not a path")
-    if not isinstance(path, str) or not os.path.isfile(path):
-        raise _Refused(f"is a folder, not a file: {path}" if os.path.isdir(path) else f"there is no file {short(path)}")
-    return {"path": path, "name": _file_name(name or os.path.basename(path))}
-
-
-def _uploaded_file(given: dict[str, Any]) -> dict[str, Any]:
-    digest, size = given.get("upload"), given.get("size")
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise _Refused("must be an uploaded file: its 'upload' is the SHA-256 of the content, 64 digits of hex")
-    if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= MAX_INT:
-        raise _Refused("must be an uploaded file with its 'size' in bytes")
-    return {"upload": digest, "name": _file_name(given.get("name")), "size": size}
-
-
-def _file_name(name: Any) -> str:
-    """A name that can be shown and that leads out of no folder."""
-    if not isinstance(name, str) or not name or len(name.encode("utf-8", "replace")) > 255:
-        raise _Refused("must have a file name of 1 to 255 bytes")
-    if unfit_text(name) or "/" in name or "\\" in name or name in (".", ".."):
-        raise _Refused(f"has a file name that can't be used: {short(name)!r}")
-    return name
 
 
 _BOUNDS = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
@@ -264,25 +255,9 @@ def validate(form: Form, inputs: Mapping[str, Any], *, limit: int = LIMIT, allow
     path would read this machine's files.
     """
     check = _Check(allow_paths)
-    read: dict[str, Any] = {}
-    fields = {field.get("name", ""): field for field in form["fields"]}
     _refuse_monsters(check, inputs, limit)
-    if not check.problems:
-        for name in inputs:
-            if name not in fields:
-                known = f"; known: {', '.join(list(fields)[:20])}" if len(check.problems) < 3 else ""
-                check.say(
-                    f"there is no such input{suggestion(name, fields)}{known}", inputs[name], "", str(short(name))
-                )
-        for name, field in fields.items():
-            check.field = name
-            if name in inputs:
-                read[name] = check.value(field, inputs[name])
-            elif "default" in field:
-                read[name] = deepcopy(field["default"])  # the form stays as it is
-            elif field.get("required", True):
-                check.say("is required" + (" (null for not set)" if field.get("nullable") else ""), None)
-        _refuse_too_much(check, read, limit)
+    read = {} if check.problems else check.all(form["fields"], inputs)
+    _refuse_too_much(check, read, limit)
     if check.problems:
         raise _invalid(check)
     return read
@@ -300,13 +275,13 @@ def canonical(field: FormField, value: Any) -> Any:
 
 def _refuse_monsters(check: _Check, inputs: Mapping[str, Any], limit: int) -> None:
     """Before anything else looks at them: values that would cost more than they are worth."""
-    match too_large(inputs, 8 * limit):
-        case "depth":
-            check.say(f"the inputs are nested more than {MAX_DEPTH} levels deep", None, "", "")
-        case "size":
-            check.say(f"the inputs are far above {format_bytes(limit)}; give large data as a File", None, "", "")
-        case _:
-            pass
+    if not (why := too_large(inputs, limit)):
+        return
+    check.field = next((str(short(name)) for name, value in inputs.items() if too_large(value, limit)), "")
+    if why == "depth":
+        check.say(f"nested more than {MAX_DEPTH} levels deep", None)
+    else:
+        check.say(f"more than {format_bytes(limit)}; give large data as a File", None)
 
 
 def _refuse_too_much(check: _Check, read: dict[str, Any], limit: int) -> None:
@@ -314,9 +289,9 @@ def _refuse_too_much(check: _Check, read: dict[str, Any], limit: int) -> None:
         return
     sizes = {name: len(canonical_json(value).encode()) for name, value in read.items()}
     if sum(sizes.values()) > limit:
-        name = max(sizes, key=sizes.__getitem__)
-        text = f"is {format_bytes(sizes[name])}; all inputs together may have {format_bytes(limit)}. Give it as a File"
-        check.say(text, None, "", name)
+        check.field = max(sizes, key=sizes.__getitem__)
+        size = format_bytes(sizes[check.field])
+        check.say(f"is {size}; all inputs together may have {format_bytes(limit)}. Give it as a File", None)
 
 
 def _invalid(check: _Check) -> InputsInvalid:
@@ -324,40 +299,5 @@ def _invalid(check: _Check) -> InputsInvalid:
     lines = [f"{problem['field']}: {problem['message']}".removeprefix(": ") for problem in check.problems[:10]]
     if count > len(lines):
         lines.append(f"and {count - len(lines)} more")
-    what = "an input does" if count == 1 else f"{count} inputs do"
-    return InputsInvalid(f"{what} not fit the form:\n  " + "\n  ".join(lines), problems=check.problems)
-
-
-def file_fields(form: Form) -> list[str]:
-    """The names of the fields that hold a file or a list of files."""
-    return [field.get("name", "") for field in form["fields"] if _holds_files(field)]
-
-
-def _holds_files(field: FormField) -> bool:
-    return field.get("kind") == "file" or (field.get("kind") == "list" and _holds_files(field.get("items", {})))
-
-
-def files_in(form: Form, inputs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """All files among validated inputs: ``{"upload", "name", "size"}``, or ``{"path", "name"}`` before their upload."""
-    found: list[dict[str, Any]] = []
-
-    def note(file: dict[str, Any]) -> dict[str, Any]:
-        found.append(file)
-        return file
-
-    replace_files(form, inputs, note)
-    return iter(found)
-
-
-def replace_files(
-    form: Form, inputs: Mapping[str, Any], replace: Callable[[dict[str, Any]], dict[str, Any]]
-) -> dict[str, Any]:
-    """Validated inputs with every file as ``replace`` gives it, say with ``{"path"}`` uploaded to ``{"upload"}``."""
-
-    def of(value: Any) -> Any:
-        if isinstance(value, list):
-            return [of(item) for item in cast("list[Any]", value)]
-        return value if value is None else replace(value)
-
-    names = file_fields(form)
-    return {name: of(value) if name in names else value for name, value in inputs.items()}
+    what = "the inputs do not fit the form" + (f", {count} problems" if count > 1 else "")
+    return InputsInvalid(f"{what}:\n  " + "\n  ".join(lines), problems=check.problems)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from bursty.changes import Change, EventDraft
-    from bursty.records import Document, OutboxItem, Pending, RunQuery, RunRecord
+    from bursty.records import Document, Notice, OutboxItem, Pending, RunQuery, RunRecord
     from bursty.records import Event as RunEvent
     from bursty.values import BackendTraits, Buffer, Env, Event, Frame, Invocation, LossKind, Mark, WorkerSpec
 
@@ -288,6 +288,15 @@ class Clock(Protocol):
     def monotonic(self) -> float: ...
 
     def time(self) -> float: ...
+
+
+class Notifier(Protocol):
+    """Tells people. Thread-safe."""
+
+    def send(self, notice: Notice) -> None:
+        """Deliver to every service; raise ``NoticeFailed`` when one did not take it. Sent again, the notice goes to
+        those only that did not get it, as far as this notifier remembers."""
+        ...
 
 
 class Runner(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Scalar: TypeAlias = str | int | float | bool | None
 
@@ -169,3 +169,14 @@ class Pending:
     def idle(self) -> bool:
         """Whether no run is left to be made."""
         return not (self.due or self.later or self.running)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What people are told. ``title``: one line. ``body``: plain text of some lines. ``link``: where to read more, in
+    ``body``, too; ``""``: nowhere."""
+
+    title: str
+    body: str
+    kind: Literal["success", "failure", "warning", "info"] = "info"
+    link: str = ""

@@ -98,11 +98,16 @@ def _base64_forms(data: bytes) -> Iterator[str]:
         yield stable.replace("+", "-").replace("/", "_")
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether what is called so is likely to be a secret."""
+    return bool(_SECRET_NAME.search(name.upper())) and not _PLACE_NAME.search(name.upper())
+
+
 def secret_values(environ: Mapping[str, str]) -> list[str]:
     """Values of environment variables that look like secrets: by the variable's name, or as a URL's password."""
     found: dict[str, None] = {}
     for name, value in environ.items():
-        if _SECRET_NAME.search(name.upper()) and not _PLACE_NAME.search(name.upper()):
+        if is_secret_name(name):
             found[value] = None
         for password in _URL_PASSWORD.findall(value):
             found |= dict.fromkeys((password, unquote(password)))

@@ -1,0 +1,1 @@
+"""Amazon Web Services: the only home of boto3, which is imported when a client is made."""

@@ -194,7 +194,7 @@ class Schedules:
 
     def run_now(self, key: str) -> RunRecord:
         """Queue a run with the schedule's inputs, beside its fires."""
-        _, job, spec = self._find(key)
+        key, job, spec = self._find(key)
         return self._runs.submit(job.app, job.name, dict(spec.inputs), version=job.version, schedule=key)
 
     def _set(self, key: str, paused: bool) -> None:

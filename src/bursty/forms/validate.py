@@ -142,7 +142,7 @@ class _Check:
         ]
 
     def row(self, columns: dict[str, FormField], row: dict[str, Any], where: str) -> dict[str, Any]:
-        for name in row.keys() - columns.keys():
+        for name in (name for name in row if name not in columns):
             self.say(f"there is no column {short(name)!r}{suggestion(name, columns)}", row[name], where)
         read: dict[str, Any] = {}
         for name, column in columns.items():

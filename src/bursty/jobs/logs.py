@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bursty.core.redact import Redactor
+from bursty.jobs.artefacts import prefix_of
 from bursty.ports import BlobStore
 
 CHUNK_BYTES = 256 << 10
@@ -154,3 +155,23 @@ def read_log(blobs: BlobStore, prefix: str, after: int = 0) -> Iterator[list[Log
     while blobs.head(key := f"{prefix}/{number:06d}.jsonl") is not None:
         yield [decoder.decode(raw) for raw in blobs.get(key).splitlines()]
         number += 1
+
+
+class Tail:
+    """What is new in a run's log since the last look, through all its attempts from ``attempt`` on."""
+
+    def __init__(self, blobs: BlobStore, run: str, attempt: int = 1) -> None:
+        self._blobs = blobs
+        self._run = run
+        self._attempt = attempt
+        self._chunk = 0
+
+    def read(self, newest: int) -> Iterator[LogLine]:
+        """``newest``: the number of the run's newest attempt."""
+        while self._attempt <= newest:
+            for lines in read_log(self._blobs, f"{prefix_of(self._run, self._attempt)}/log", self._chunk):
+                self._chunk += 1
+                yield from lines
+            if self._attempt == newest:
+                return
+            self._attempt, self._chunk = self._attempt + 1, 0

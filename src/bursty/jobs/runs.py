@@ -14,10 +14,10 @@ from bursty.changes import EventDraft
 from bursty.core import runstate
 from bursty.errors import BurstyError, ConfigError
 from bursty.forms.validate import inputs_hash, replace_files, validate
-from bursty.jobs.artefacts import CHUNK, Artefact, Manifest, prefix_of, put_file, read_manifest, upload_key
+from bursty.jobs.artefacts import CHUNK, Artefact, Manifest, put_file, read_manifest, upload_key
 from bursty.jobs.catalog import Catalog, JobInfo
 from bursty.jobs.ids import new_id
-from bursty.jobs.logs import LogLine, read_log
+from bursty.jobs.logs import LogLine, Tail
 from bursty.jobs.outbox import outbox_of
 from bursty.jobs.versions import Versions
 from bursty.ports import BlobStore, StateStore
@@ -168,6 +168,19 @@ class Runs:
             if (done := self.state.change(change)[0]) is not None:
                 return done
 
+    def requeue(self, run: str) -> RunRecord:
+        """Give a lost run as many attempts as it had at first. Raises ``ConfigError`` when it isn't lost."""
+        seen = self.get(run)
+        info = self._info(seen)
+        change = runstate.requeue(seen, self.actor, info.max_attempts if info else 1)
+        done = None if change is None else self.state.change(change)[0]
+        if done is None:
+            raise ConfigError(
+                f"the run {run} is {self.get(seen.id).status}; only lost ones are taken up again",
+                f"A new run with the same inputs: bursty runs rerun {run}",
+            )
+        return done
+
     def note(self, run: str, text: str) -> None:
         """Write a note into a run's audit trail."""
         self._append(run, "note", {"text": text[:10_000]})
@@ -221,18 +234,12 @@ class Runs:
     def log(self, run: str, *, follow: bool = False) -> Iterator[LogLine]:
         """Lines of the newest attempt's log (``follow``: of all attempts, until the run is over)."""
         seen = self.get(run)
-        attempt, chunk = seen.attempt, 0
+        tail = Tail(self.blobs, seen.id, max(seen.attempt, 1))
         while True:
             over = seen.is_final
-            if attempt:
-                for lines in read_log(self.blobs, f"{prefix_of(seen.id, attempt)}/log", chunk):
-                    chunk += 1
-                    yield from lines
-            if not follow or (over and seen.attempt == attempt):
+            yield from tail.read(seen.attempt)
+            if not follow or over:
                 return
-            if seen.attempt > attempt:
-                attempt, chunk = seen.attempt, 0
-                continue
             time.sleep(FOLLOW_SECONDS)
             seen = self.get(seen.id)
 

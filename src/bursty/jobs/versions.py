@@ -12,7 +12,7 @@ from typing import Any
 
 from bursty.changes import EventDraft
 from bursty.errors import ConfigError
-from bursty.jobs.catalog import check_schedules, jobs_of
+from bursty.jobs.catalog import JobInfo, check_schedules, jobs_of
 from bursty.packaging.snapshot import Describe, Snapshot, take_snapshot
 from bursty.ports import BlobStore, StateStore
 from bursty.records import Document, Event
@@ -71,6 +71,13 @@ class Versions:
             self.promote(app, snapshot.digest)
         return self._version(found, self._current(app)), snapshot
 
+    def look(
+        self, target: str | os.PathLike[str], *, say: Callable[[str], None] = lambda _line: None
+    ) -> Mapping[str, JobInfo]:
+        """The jobs that this file declares now; no version is registered. Raises as ``take`` does."""
+        snapshot = take_snapshot(target, blobs=self._blobs, cache=self._cache, describe=self._describe, say=say)
+        return jobs_of(snapshot.manifest, snapshot.digest)
+
     def _record(self, app: str, snapshot: Snapshot, message: str) -> Document:
         described = snapshot.manifest["describe"]["apps"]
         data = {
@@ -102,6 +109,16 @@ class Versions:
             if self._state.put_document(APP, app, data, rev=found.rev, event=event) is not None:
                 break
         return self.get(app, version.digest)
+
+    def before(self, app: str) -> Version:
+        """The one that was current before the current one. Raises ``ConfigError`` when there was none."""
+        current = self.get(app)
+        for event in reversed(self.history(app)):
+            if event.kind == "promoted" and event.data.get("version") == current.digest and event.data.get("before"):
+                return self.get(app, event.data["before"])
+        raise ConfigError(
+            f"no version of {app!r} was current before version {current.number}", "bursty versions promote VERSION"
+        )
 
     def get(self, app: str, ref: str | int | None = None) -> Version:
         """A version by number (``3``, ``"v3"``), digest or its first six digits at least; ``None``: the current one.

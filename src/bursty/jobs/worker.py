@@ -21,6 +21,7 @@ from bursty.errors import BurstyError, StoreError
 from bursty.forms.validate import files_in
 from bursty.jobs.artefacts import fetch_file, upload_key
 from bursty.jobs.attempt import Attempt, ending_of, failure
+from bursty.jobs.caretaker import Caretaker
 from bursty.jobs.catalog import Catalog, JobInfo
 from bursty.jobs.heartbeat import Heartbeat
 from bursty.jobs.launch import Launcher
@@ -89,7 +90,6 @@ class Worker:
         self._blobs = blobs
         self._catalog = catalog
         self._launcher = launcher
-        self._outbox = outbox
         self._scratch = scratch
         self._plan = plan
         self._say = say
@@ -98,7 +98,7 @@ class Worker:
         self._threads = ThreadPoolExecutor(max(4, plan.slots), "bursty-prepare")
         self._heartbeat = Heartbeat(state, self.attempts, plan.lease, self._say)
         self._stopping = threading.Event()
-        self._look_at = 0.0
+        self._caretaker = Caretaker(state, outbox, self.owner, self._say)
 
     # The loop
 
@@ -107,11 +107,11 @@ class Worker:
         listener = threading.Thread(target=self._listen, name="bursty-listener", daemon=True)
         listener.start()
         self._heartbeat.start()
+        self._caretaker.start()
         try:
             while not self._stopping.is_set():
                 self._record()
                 claimed = self._claim()
-                self._look_around()
                 if not claimed and not self.attempts and not self._unrecorded and self._is_through():
                     break
                 if not claimed or len(self.attempts) >= self._plan.slots:
@@ -121,6 +121,7 @@ class Worker:
             self._stopping.set()
             self._state.wake()
             self._heartbeat.stop()
+            self._caretaker.stop()
             self._threads.shutdown(wait=False, cancel_futures=True)
             listener.join(5)
         return self.tally
@@ -149,19 +150,6 @@ class Worker:
             except queue.Empty:
                 return
 
-    def _look_around(self) -> None:
-        """Now and then: end runs that nobody can claim any more, deliver what waits in the outbox."""
-        if time.monotonic() < self._look_at:
-            return
-        self._look_at = time.monotonic() + min(self._plan.lease / 3, POLL_SECONDS)
-        with self._patience("runs whose worker died could not be looked for"):
-            for run in self._state.expired(50):
-                change = runstate.reap(run, self.owner, self._state.skew, outbox_of(run, None, "lost", False))
-                if change is not None and self._state.change(change)[0] is not None:
-                    self._say(f"{run.job} {run.id}: {change.then['status']}")
-        with self._patience("the outbox could not be read"):
-            self._outbox.deliver()
-
     @contextlib.contextmanager
     def _patience(self, what: str) -> Any:
         """The store may be away for a while: it is asked again."""
@@ -172,15 +160,14 @@ class Worker:
             self._stopping.wait(RECORD_RETRY_SECONDS)
 
     def _is_through(self) -> bool:
-        if self._plan.only is not None:
+        if self._plan.stay and self._plan.only is None:
+            return False
+        with self._patience("what is left to do could not be asked"):
+            if self._plan.only is None:
+                return self._state.pending(self._plan.app).idle
             run = self._state.get(self._plan.only)
             return run is None or run.is_final
-        if self._plan.stay:
-            return False
-        try:
-            return self._state.pending(self._plan.app).idle and not self._outbox.deliver()
-        except StoreError:
-            return False
+        return False
 
     # Begin
 
@@ -311,7 +298,9 @@ class Worker:
         self, attempt: Attempt, ending: runstate.Ending, change: runstate.Change, result: RunRecord | None
     ) -> None:
         if result is None and change.then["status"] == RunStatus.QUEUED and not attempt.is_stale:
-            seen = self._state.get(attempt.run.id)
+            seen = None
+            with self._patience("a refusal could not be looked into"):
+                seen = self._state.get(attempt.run.id)
             if seen is not None and seen.cancel_requested and seen.owner == self.owner:
                 attempt.cancel_at = time.monotonic()
                 self._unrecorded.append((attempt, ending))
@@ -322,6 +311,8 @@ class Worker:
             self._say(f"{attempt.run.job} {attempt.run.id}: attempt {attempt.run.attempt} was not ours any more")
         elif result.is_final:
             self.tally.ended += 1
+            if change.outbox:
+                self._caretaker.poke()
             self._say(f"{result.job} {result.id}: {result.status}")
         else:
             self.tally.retried += 1

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from bursty.core.redact import MASK, Redactor, secret_values
 
-SECRETS = st.lists(st.text("abc", min_size=6, max_size=12), min_size=1, max_size=4)
+SECRETS = st.lists(
+    st.text("abc", min_size=6, max_size=12) | st.text("ab\n", min_size=6, max_size=9), min_size=1, max_size=5
+)
 """Of few letters, so that secrets begin alike, overlap and contain each other."""
 
 

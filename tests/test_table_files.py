@@ -51,6 +51,7 @@ class TestPreview:
         meta = write_table(pl.DataFrame({"a": range(1000)}), str(tmp_path), "t")
         seen = preview(meta["file"], "parquet", limit=3)
         assert (seen["rows"], seen["total"]) == ([[0], [1], [2]], 1000)
+        assert preview(meta["file"], "parquet", limit=1, total=77)["total"] == 77
 
     def test_wide_tables_and_long_texts(self, tmp_path: Path) -> None:
         meta = write_table({f"c{number}": ["x" * 5000] for number in range(300)}, str(tmp_path), "t")

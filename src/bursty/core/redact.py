@@ -7,6 +7,7 @@ that is cut, reversed or encrypted goes through.
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,7 +40,8 @@ class Redactor:
         self._forms = sorted(found, key=lambda form: (-len(form), form))
         self._heads = {form[:MIN_LENGTH] for form in self._forms}
         self._longest = len(self._forms[0]) if self._forms else 0
-        self._pattern = re.compile("|".join(map(re.escape, self._forms)) or r"(?!)")
+        self._lines = not any("\n" in form for form in self._forms)
+        self._pattern = re.compile(_any_of(sorted(found)) or r"(?!)")
         self._held = ""
 
     def redact(self, text: str) -> str:
@@ -69,7 +71,10 @@ class Redactor:
     def _doubtful(self, text: str, at: int) -> int:
         """From where on the text may be the beginning of a secret of which the end has not come."""
         size = len(text)
-        for place in range(max(at, size - self._longest + 1), size):
+        start = max(at, size - self._longest + 1)
+        if self._lines:  # none goes on behind the end of a line
+            start = max(start, text.rfind("\n") + 1)
+        for place in range(start, size):
             head = text[place : place + MIN_LENGTH]
             if len(head) == MIN_LENGTH and head not in self._heads:
                 continue
@@ -77,6 +82,21 @@ class Redactor:
             if any(len(form) > len(rest) and form.startswith(rest) for form in self._forms):
                 return place
         return size
+
+
+def _any_of(texts: list[str]) -> str:
+    """A pattern for the longest of these (sorted) that begins at a place: branches where they differ, so that a
+    place where none begins costs little, however many they are."""
+    parts: list[str] = []
+    for _, group in itertools.groupby((text for text in texts if text), key=lambda text: text[0]):
+        same = list(group)
+        shared = sum(
+            1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(same[0], same[-1], strict=False))
+        )
+        parts.append(re.escape(same[0][:shared]) + _any_of([text[shared:] for text in same]))
+    if not parts:
+        return ""
+    return f"(?:{'|'.join(parts)})" + ("?" if "" in texts else "")
 
 
 def _forms(secret: str) -> Iterator[str]:

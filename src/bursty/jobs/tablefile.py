@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 Format = Literal["parquet", "csv"]
 Columns = Sequence[Mapping[str, Any]]
-"""As ``write_table`` gives them: ``{"name", "type"}``. A CSV file does not say its types; without them they are guessed
-from all of it."""
+"""As ``write_table`` gives them: ``{"name", "type"}``. A CSV file does not say its types."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,10 @@ class TableFile:
         return frame.rename(dict(zip(self.ids, self.names, strict=True)))
 
 
-def open_table(path: str, form: Format, columns: Columns | None = None) -> TableFile:
-    """Raise ``TableError`` for a file that is not what ``form`` says, ``OSError`` for one that can't be read."""
+def open_table(path: str, form: Format, columns: Columns | None = None, guess_rows: int | None = None) -> TableFile:
+    """``guess_rows``: of a CSV file without ``columns``, from which its types are guessed; ``None``: from all.
+
+    Raise ``TableError`` for a file that is not what ``form`` says, ``OSError`` for one that can't be read."""
     import polars as pl
 
     with open(path, "rb"):  # polars' own words for a missing file are many
@@ -67,7 +68,7 @@ def open_table(path: str, form: Format, columns: Columns | None = None) -> Table
         elif columns == []:
             frame = pl.LazyFrame()
         elif columns is None:
-            frame = pl.scan_csv(path, infer_schema_length=None, glob=False)
+            frame = pl.scan_csv(path, infer_schema_length=guess_rows, glob=False)
         else:
             frame = _typed_csv(path, columns)
         schema = frame.collect_schema()

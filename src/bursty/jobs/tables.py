@@ -20,19 +20,24 @@ MAX_TEXT = 1000
 """Characters of a cell in a preview."""
 
 
-def preview(path: str, form: Format, limit: int = 50, columns: Columns | None = None) -> dict[str, Any]:
+def preview(
+    path: str, form: Format, limit: int = 50, columns: Columns | None = None, total: int | None = None
+) -> dict[str, Any]:
     """The first rows, as JSON has them: ``{"columns": [{"name", "type"}], "rows": [[value]], "total": rows}``.
 
-    ``columns``: of a CSV file, as ``write_table`` gave them. All columns are named, but rows hold the first 200 only,
-    and long texts are cut. Raises ``TableError`` for a file that is no such table.
+    ``columns``: of a CSV file, as ``write_table`` gave them; without them types are guessed from its first 10,000 rows.
+    ``total``: how many rows there are, where that is known: a CSV file is read through to count them. All columns are
+    named, but rows hold the first 200 only, and long texts are cut. Raises ``TableError`` for a file that is no such
+    table.
     """
-    table = open_table(path, form, columns)
+    table = open_table(path, form, columns, guess_rows=10_000)
     described = [{"name": name, "type": word} for name, word in zip(table.names, table.words, strict=True)]
     if not table.names:
         return {"columns": [], "rows": [], "total": 0}
     with explained(path):
         rows = stream(table.frame.select(table.ids[:MAX_COLUMNS]).head(limit)).rows()
-    return {"columns": described, "rows": [[_short(cell) for cell in row] for row in rows], "total": table.count()}
+    shown = [[_short(cell) for cell in row] for row in rows]
+    return {"columns": described, "rows": shown, "total": table.count() if total is None else total}
 
 
 def _short(cell: Any) -> Any:

@@ -13,7 +13,7 @@ import pytest
 
 # What each import loads of bursty and of others' packages, beyond the standard library. Loading more costs every
 # worker's start; a name is added here in the commit that means to load it.
-IMPORTS_OF_BURSTY = {"bursty", "bursty.interop", "bursty.ports"}
+IMPORTS_OF_BURSTY = {"bursty", "bursty.interop", "bursty.ports", "bursty.slots"}
 IMPORTS_OF_RUNTIME = {
     "bursty",
     "bursty.errors",
@@ -27,6 +27,7 @@ IMPORTS_OF_RUNTIME = {
     "bursty.runtime.host",
     "bursty.runtime.pickling",
     "bursty.runtime.recent",
+    "bursty.slots",
     "bursty.values",
     "cloudpickle",
 }

@@ -10,8 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from bursty import interop, ports
-from bursty.runtime import desk
+from bursty import interop, ports, slots
 
 if TYPE_CHECKING:
     from bursty.app import App
@@ -164,6 +163,6 @@ def _answer(question: Any) -> Any:
 
 ports.install_sessions(_open_session)
 ports.install_runs(_open_runs)
-desk.install_desk(_answer)
+slots.desk[:] = [_answer]
 ports.install_default(_default_runner)
 interop.offer_joblib()  # joblib.parallel_config("bursty") works after `import bursty`

@@ -7,9 +7,10 @@ In a worker it goes through the host; in a user's own process to the desk that t
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from bursty import slots
 from bursty.errors import BurstyError
 from bursty.runtime.host import current_host
 from bursty.values import Buffer, Frame
@@ -19,22 +20,14 @@ class DeskError(BurstyError):
     """The desk could not do what was asked; the message says why."""
 
 
-_local: list[Callable[[Frame], Frame]] = []
-
-
-def install_desk(answer: Callable[[Frame], Frame]) -> None:
-    """Say who answers in a process that is no worker (the composition root does)."""
-    _local[:] = [answer]
-
-
 def ask(kind: str, parts: Sequence[Buffer] = (), /, **meta: Any) -> Frame:
     """Ask and wait for the answer. Raises ``DeskError``; in a process that is no worker what the desk itself raises."""
     question = Frame({**meta, "kind": kind}, parts)
     host = current_host()
     if host is None:
-        if not _local:
+        if not slots.desk:
             raise DeskError(f"nobody answers {kind!r} here", "import bursty first")
-        return _local[0](question)
+        return slots.desk[0](question)
     answers: queue.SimpleQueue[Frame] = queue.SimpleQueue()
     number = host.ask(question, answers.put)
     answer = answers.get()
@@ -49,8 +42,8 @@ def tell(kind: str, /, **meta: Any) -> None:
     host = current_host()
     if host is not None:
         host.forget(host.ask(Frame({**meta, "kind": kind}), _ignore))
-    elif _local:
-        _local[0](Frame({**meta, "kind": kind}))
+    elif slots.desk:
+        slots.desk[0](Frame({**meta, "kind": kind}))
 
 
 def _ignore(_answer: Frame) -> None:

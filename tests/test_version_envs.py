@@ -45,6 +45,14 @@ class TestEnvs:
         with pytest.raises(EnvError, match="only Envs that"):
             shop.call(old, "version", env=env[1])
 
+    def test_a_requirements_file_of_the_project(self, shop: Shop) -> None:
+        (shop.project / "requirements.txt").write_text("packaging==23.2\n")
+        shop.write(app=PINNED.replace('["packaging=={version}"]', '"requirements.txt"'))
+        one = shop.take()
+        assert not Path("requirements.txt").exists()
+        shutil.rmtree(shop.project)
+        assert shop.call(one, "inside", env=Env("requirements.txt")) == ["23.2"] * 2
+
     def test_from_its_pack_without_an_index(self, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
         one = self.pinned(shop, "23.2")
         monkeypatch.setenv("UV_OFFLINE", "1")

@@ -6,6 +6,7 @@ CACHE/locks/DIGEST           the name of the Env here that has this lock already
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -39,6 +40,7 @@ def lock_env(builder: UvBuilder, env: Env, root: Path, say: Say) -> tuple[Lock, 
 
     Raises ``EnvError``: it can't be built, or has an editable package from outside of the project.
     """
+    env = _rebased(env, root)
     built = builder.build(env, say=say)
     place = Path(built.python).parents[2]
     with places.locked(place, lambda: say(f"waiting for another process that locks env {place.name[:8]}")):
@@ -51,6 +53,14 @@ def lock_env(builder: UvBuilder, env: Env, root: Path, say: Say) -> tuple[Lock, 
     _write(places.private(builder.cache_dir / "locks") / data["digest"], place.name)
     folders = _inside(editable, root)
     return Lock(data["python"], data["platform"], tuple(data["lines"]), folders, tuple(data["local"])), place
+
+
+def _rebased(env: Env, root: Path) -> Env:
+    """With its requirements file found in the project, when it is not in the working folder."""
+    given = env.requirements
+    if not isinstance(given, str) or Path(given).exists() or not (root / given).exists():
+        return env
+    return Env(str(root / given), python=env.python, files=env.files)
 
 
 def _note(path: Path, env: Env, place: Path) -> None:
@@ -173,10 +183,12 @@ def _write(path: Path, text: str) -> None:
 
 
 def build_locked(builder: UvBuilder, digest: str, locked: Mapping[str, Any], fetch: Fetch, say: Say) -> str:
-    """Path of the interpreter of the Env ``digest``, built if need be."""
+    """Path of the interpreter of the Env whose lock has this ``digest``, built if need be."""
     if (here := _python_here(builder, digest, say)) is not None:
         return here
-    place = builder.cache_dir / "envs" / digest[:32]
+    packed = locked["packed"]["digest"] if locked["packed"] else ""
+    name = hashlib.sha256(f"{digest} {packed}".encode()).hexdigest()[:32]  # another pack is another Env
+    place = builder.cache_dir / "envs" / name
     places.private(place.parent)
     with places.locked(place, lambda: _tell_of_waiting(place, say)):
         if not is_built(place):

@@ -13,6 +13,7 @@ import hashlib
 import os
 import secrets
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 from bursty.errors import BlobNotFound, EnvError
 from bursty.packaging import place as places
-from bursty.packaging.lock import is_running
+from bursty.packaging.lock import is_running, lock_digest
 from bursty.packaging.locked import build_locked
 from bursty.packaging.manifest import Manifest, declared_key, find_env, lock_of, manifest_key, read_manifest
 from bursty.packaging.place import silent
@@ -46,12 +47,13 @@ class VersionBuilder(UvBuilder):
     def build_version(self, version: str, env: Env | None = None, *, say: Say = silent) -> BuiltEnv:
         """The version's folder and interpreter; ``path``: all that its workers import, but the Env's own packages."""
         manifest = self.manifest(version)
-        digest = find_env(manifest, env)
-        locked = manifest["envs"][digest]
+        locked = manifest["envs"][find_env(manifest, env)]
+        lock = lock_of(locked)
+        digest = lock_digest(lock)
         try:
             tree = self.source(manifest, env, say=say)
             path = (self.worker_path(), *(str(tree / folder) for folder in manifest["path"]))
-            if is_running(lock_of(locked)):
+            if is_running(lock):
                 return BuiltEnv(sys.executable, str(tree), digest, (*path, *own_path()), whole=True)
             python = build_locked(self, digest, locked, self._fetch, say)
         except OSError as error:
@@ -124,11 +126,11 @@ class VersionBuilder(UvBuilder):
 
 
 def own_path() -> tuple[str, ...]:
-    """The import path of this interpreter without what projects added to it."""
-    prefixes = tuple(os.path.realpath(prefix) + os.sep for prefix in {sys.prefix, sys.base_prefix})
-    found = [entry for entry in sys.path if entry]
-    packages = ("site-packages", "dist-packages")
-    return tuple(entry for entry in found if os.path.realpath(entry).startswith(prefixes) or entry.endswith(packages))
+    """The import path of this interpreter without what projects added to it: its library and packages."""
+    library = Path(sysconfig.get_path("stdlib")).resolve()
+    paths = [Path(entry) for entry in sys.path if entry]
+    packages = {"site-packages", "dist-packages"}
+    return tuple(str(path) for path in paths if packages & set(path.parts) or path.resolve().is_relative_to(library))
 
 
 def read_file(path: Path) -> Iterable[bytes]:

@@ -8,6 +8,7 @@ import textwrap
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,13 +32,23 @@ PUBLIC = {
     "Env",
     "EnvError",
     "Executor",
+    "File",
     "FunctionSpec",
+    "InputsInvalid",
     "MemoryLimit",
+    "Model",
     "RemoteError",
     "ResumeMismatch",
+    "Run",
+    "RunQuery",
+    "RunRecord",
+    "RunStatus",
     "SerializationError",
     "Settings",
+    "Stage",
     "StoreError",
+    "Table",
+    "Unit",
     "WorkerLost",
 }
 
@@ -282,3 +293,56 @@ class TestDescribe:
     def test_a_file_that_is_not_there(self) -> None:
         with pytest.raises(FileNotFoundError, match="there is no file"):
             describe("nowhere/none.py")
+
+
+class TestJobs:
+    def test_a_job_stays_the_function(self) -> None:
+        app = App("a")
+
+        @app.job(title="Forecast", timeout="2 h", retries=1, notify=["succeeded"])
+        def forecast(run: bursty.Run, growth: float = 0.5) -> float:
+            """In words."""
+            return growth
+
+        assert forecast(bursty.Run("1"), growth=0.25) == 0.25
+        job = app.jobs["forecast"]
+        assert (job.title, job.description, job.notify) == ("Forecast", "In words.", ("succeeded",))
+        assert (job.function.timeout, job.function.retries) == (7200.0, 1)
+
+    def test_schedules(self) -> None:
+        app = App("a")
+
+        @app.schedule("*/5 * * * *", tz="Europe/Paris", overlap="queue")
+        @app.schedule(every="1 h", inputs={"deep": True})
+        def refresh(deep: bool = False) -> None: ...
+
+        first, second = app.jobs["refresh"].schedules
+        assert (first.every, dict(first.inputs)) == (3600.0, {"deep": True})
+        assert (second.cron, second.tz, second.overlap) == ("*/5 * * * *", "Europe/Paris", "queue")
+
+    def test_what_is_described(self) -> None:
+        app = App("a")
+
+        @app.job
+        def forecast(run: bursty.Run, growth: float = 0.5) -> None: ...
+
+        [job] = app.__bursty_describe__()["jobs"]
+        assert [field["name"] for field in job["form"]["fields"]] == ["growth"]
+        assert json.loads(json.dumps(job)) == job
+
+    @pytest.mark.parametrize(
+        ("declare", "words"),
+        [
+            (lambda app: app.job(lambda: None).start and app.job(name="<lambda>")(lambda: None), "two jobs"),
+            (lambda app: app.job(colour="red")(len.__call__), "needs a function"),
+            (lambda app: app.job(colour="red")(lambda: None), "colour"),
+            (lambda app: app.job(notify=["sometimes"])(lambda: None), "notify"),
+            (lambda app: app.schedule(), "either a cron"),
+            (lambda app: app.schedule("* * * * *", every=5), "either a cron"),
+            (lambda app: app.schedule("* * * * *", overlap="maybe"), "overlap"),
+            (lambda app: app.schedule("* * * * *", missed="maybe"), "missed"),
+        ],
+    )
+    def test_what_is_refused(self, declare: Any, words: str) -> None:
+        with pytest.raises(ConfigError, match=words):
+            declare(App("a"))

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from bursty import wiring
 from bursty.config import Settings, load_settings
@@ -136,11 +135,10 @@ class Stage:
     def secrets(self) -> tuple[str, ...]:
         """Values that no log and no notice may show."""
         from bursty.core.redact import secret_values
+        from bursty.notify import url_secrets
 
-        found = secret_values(
-            {**os.environ, "BURSTY_STATE": self.settings.state, "BURSTY_NOTIFY": self.settings.notify}
-        )
-        return (*found, *(part for url in self.settings.notify.split() for part in _url_secrets(url)))
+        known = {**os.environ, "BURSTY_STATE": self.settings.state, "BURSTY_BLOBS": self.settings.blobs}
+        return (*secret_values(known), *url_secrets(self.settings.notify.split()))
 
     # What works
 
@@ -212,13 +210,6 @@ class Stage:
         from bursty.notify import AppriseNotifier
 
         return Notices(AppriseNotifier(urls), self.runs, self.settings.url, self.secrets())
-
-
-def _url_secrets(url: str) -> list[str]:
-    """What of an Apprise URL is secret: nearly all of it but the scheme and the host."""
-    parts = urlsplit(url)
-    pieces = [parts.username, parts.password, *parts.path.split("/"), *parts.query.replace("=", "&").split("&")]
-    return [piece for piece in pieces if piece and len(piece) >= 8]
 
 
 _ambient: list[Stage] = []

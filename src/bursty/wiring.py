@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from bursty.errors import ConfigError
-from bursty.ports import Backend, BlobStore, Builder
+from bursty.ports import Backend, BlobStore, Builder, StateStore
 
 if TYPE_CHECKING:
     from bursty.engine.session import Session
@@ -51,6 +51,28 @@ def open_blobs(url: str) -> BlobStore:
             "Known: a folder's path, memory://, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX.",
         )
     return blobs.FolderBlobs(url)
+
+
+def open_state(url: str) -> StateStore:
+    """``sqlite:///PATH``, ``postgresql://USER@HOST/DATABASE``, ``dynamodb://TABLE``, ``memory://``. Raises
+    ``ConfigError``, and ``StoreError`` when it can't be opened."""
+    scheme = url.partition("://")[0]
+    if url == "memory://":
+        from bursty.stores.memory import MemoryState
+
+        return MemoryState()
+    if scheme in ("sqlite", "postgresql", "postgres"):
+        from bursty.stores.sql import SqlState
+
+        return SqlState(url)
+    if scheme == "dynamodb":
+        from bursty.stores.dynamodb import DynamoState
+
+        return DynamoState(url)
+    raise ConfigError(
+        f"there is no state store for {scheme}://…",
+        "Known: sqlite:///PATH, postgresql://USER@HOST/DATABASE, dynamodb://TABLE, memory://.",
+    )
 
 
 def open_session(backend: str, *, blobs: str, home: str, cache: str, output: Any = "show") -> Session:

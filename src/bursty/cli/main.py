@@ -4,64 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from typing import Annotated, NoReturn
 
 import typer
 
+from bursty.cli import groups, jobcommands
+from bursty.cli.texts import APP_HELP, MAP_HELP, flowing
 from bursty.errors import BurstyError
 
 SOME_FAILED, USAGE, CTRL_C = 1, 2, 130
 
-MAP_HELP = """Call a function for each row of a table, on workers, and write the results in the order of the rows.
-
-TARGET is path/to/file.py::function or package.module::function; INPUTS and OUTPUTS are JSONL, CSV, TSV or Parquet by
-their endings, - is standard input or output (JSONL).
-
-[bold]Rows in[/] A JSON object becomes keyword arguments, a list positional ones, anything else the only argument.
-Columns of CSV and Parquet become keyword arguments; those that the function has no parameter for are left out. CSV
-cells are read as the annotations say (int, float, bool, Decimal, date, datetime, time, Optional of these; an empty cell
-is None, or the parameter's default), and stay text without one.
-
-[bold]Rows out[/] JSONL: {"input": row, "result": value}. CSV and Parquet: the input's columns, then result, or one
-column for each key of a dict (result.KEY where the input has that column). Numbers, text, lists, dicts, dates,
-dataclasses, models, arrays and data frames can be written; NaN becomes null but in Parquet.
-
-[bold]Failures[/] Rows that fail are left out of OUTPUTS and go to OUTPUTS.failures.jsonl (row, input, error,
-traceback). Exit code: 0 all succeeded, 1 some rows failed, 2 nothing was done, 130 interrupted. OUTPUTS appears when it
-is complete.
-
-[bold]Examples[/]
-
-  bursty map app.py::simulate inputs.csv -o prices.csv
-
-  bursty map app.py::score rows.parquet -o scores.parquet --timeout "30 s" --retries 2 --resume scoring
-
-  seq 1000 | bursty map app.py::simulate - -o - | jq .result
-"""
-APP_HELP = """Python functions over many inputs, on workers that come out of thin air and vanish.
-
-[bold]Examples[/]
-
-  bursty demo                                              a forecast on real sales
-
-  bursty init prices                                       a small project to start from
-
-  bursty map app.py::simulate inputs.csv -o prices.csv     a call for each row of a table
-
-  bursty prune --older-than "7 days"                       make room
-"""
-
-
-def _flowing(text: str) -> str:
-    """Paragraphs in one line each: the terminal's width breaks them."""
-    return re.sub(r"(?<!\n)\n(?!\n)", " ", text)
-
-
 app = typer.Typer(
     name="bursty",
-    help=_flowing(APP_HELP),
+    help=flowing(APP_HELP),
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -107,7 +63,7 @@ def init(name: Annotated[str | None, typer.Argument(help="A new folder; without 
     init.run(name)
 
 
-@app.command("map", help=_flowing(MAP_HELP))
+@app.command("map", help=flowing(MAP_HELP))
 def map_(
     target: Annotated[str, typer.Argument(metavar="FILE::FUNCTION", help="The function.")],
     inputs: Annotated[str, typer.Argument(help="The rows: .jsonl, .csv, .tsv, .parquet, or -.")],
@@ -181,6 +137,10 @@ def prune(
     from bursty.cli import prune
 
     prune.run(older_than, dry_run=dry_run, as_json=as_json)
+
+
+jobcommands.register(app)
+groups.register(app)
 
 
 def run() -> None:

@@ -1,0 +1,214 @@
+"""A run made in this process, or by others, while somebody looks: its log as it comes, how far it is, Ctrl-C.
+
+What the job prints goes to stdout and stderr as it would without bursty (with ``--json`` all of it to stderr); our own
+words go to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Generator
+from typing import Any
+
+from bursty.cli.ending import SIGNALS
+from bursty.cli.terminal import console, short_id
+from bursty.jobs.logs import LogLine, Tail
+from bursty.jobs.worker import Worker, WorkerPlan
+from bursty.records import RunRecord, RunStatus
+from bursty.stage import Stage
+
+LOOK_SECONDS = 0.1
+READ_SECONDS = 0.5
+"""How often the stores are asked for news."""
+ENDED = 0
+"""Among signals: the worker has ended."""
+
+
+class Voice:
+    """Tells in a line what takes long; the newest such line stands beside the progress."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.newest = ""
+        self.hidden: set[str] = set()
+        self.bar: Bar | None = None
+
+    def __call__(self, line: str) -> None:
+        self.newest = line
+        if self.quiet or line in self.hidden or (self.bar is not None and self.bar.shown):
+            return
+        print(line, file=sys.stderr, flush=True)
+
+
+class Bar:
+    """How far the run is, on the last line of a terminal; nothing elsewhere."""
+
+    def __init__(self, shown: bool) -> None:
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self.shown = shown and sys.stderr.isatty()
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            console=console(stderr=True),
+            transient=True,
+            redirect_stdout=False,  # stdout may be a file
+            disable=not self.shown,
+        )
+        self._task = self._progress.add_task("queued", total=None, count="")
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, words: str, told: str | None) -> None:
+        """``told``: the run's own progress, as JSON."""
+        from rich.markup import escape
+
+        data: dict[str, Any] = json.loads(told) if told else {}
+        done, total = data.get("done", 0), data.get("total")
+        label = data.get("label") or words
+        count = "" if not data else f"{done:,g}" + (f"/{total:,g}" if total else "")
+        self._progress.update(
+            self._task, description=escape(label[:40]), total=total, completed=done if total else 0, count=count
+        )
+
+    def print(self, text: str, stderr: bool) -> None:
+        """A line above it."""
+        stream = sys.stderr if stderr else sys.stdout
+        if self.shown and stream.isatty():
+            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=stream, flush=True)
+
+
+class Watch:
+    """Follows one run to its end. ``quiet``: say nothing but errors; ``all_stderr``: stdout is for JSON."""
+
+    def __init__(self, stage: Stage, voice: Voice, *, all_stderr: bool = False) -> None:
+        self._stage = stage
+        self._voice = voice
+        self._all_stderr = all_stderr
+        self._worker: Worker | None = None
+        self._failed: list[BaseException] = []
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self.interrupted: int | None = None
+        """The signal that asked for an end, if one did."""
+
+    def follow(self, run: RunRecord, *, work: bool) -> RunRecord:
+        """The run once it is over. ``work``: it is made here, unless somebody else makes it already.
+
+        Raises what the worker raised.
+        """
+        self._voice.hidden = {f"{run.job} {run.id}: {status}" for status in RunStatus}
+        bar = Bar(not self._voice.quiet)
+        self._voice.bar = bar
+        thread = self._start(run) if work else None
+        try:
+            with self._listening(), bar:
+                return self._loop(run, bar)
+        finally:
+            self._voice.bar = None
+            if thread is not None and self._worker is not None:
+                self._worker.stop()
+                thread.join(15)
+
+    def _start(self, run: RunRecord) -> threading.Thread:
+        plan = WorkerPlan(only=run.id, secrets=self._stage.secrets())
+        worker = self._worker = self._stage.worker(plan)
+
+        def work() -> None:
+            try:
+                worker.run()
+            except BaseException as error:
+                self._failed.append(error)
+            finally:
+                self._signals.put(ENDED)
+
+        thread = threading.Thread(target=work, name="bursty-worker", daemon=True)
+        thread.start()
+        return thread
+
+    def _loop(self, run: RunRecord, bar: Bar) -> RunRecord:
+        tail, looked, ended = Tail(self._stage.blobs, run.id), 0.0, False
+        while True:
+            if ended or time.monotonic() - looked >= READ_SECONDS:
+                looked = time.monotonic()
+                run = self._stage.runs.get(run.id)
+                for line in tail.read(run.attempt):
+                    self._print(bar, line)
+                if run.is_final:
+                    return run
+                if self._failed:
+                    raise self._failed[0]
+                if ended and self.interrupted is not None:
+                    return run
+            bar.show(self._words(run), self._told(run))
+            with contextlib.suppress(queue.Empty):
+                number = self._signals.get(timeout=LOOK_SECONDS)
+                ended = ended or number == ENDED
+                if number != ENDED:
+                    self._end(run, number)
+
+    def _words(self, run: RunRecord) -> str:
+        if run.cancel_requested:
+            return f"cancelling {run.job}"
+        if run.status == RunStatus.QUEUED:
+            return f"{run.job} is queued" if run.attempt == 0 else f"{run.job} will be tried again"
+        return self._voice.newest if self._voice.newest and not self._told(run) else run.job
+
+    def _told(self, run: RunRecord) -> str | None:
+        """The newest word on progress: the child's, when it runs here."""
+        attempt = self._worker.attempts.get((run.id, run.attempt)) if self._worker is not None else None
+        return attempt.progress if attempt is not None else run.progress
+
+    def _print(self, bar: Bar, line: LogLine) -> None:
+        if not self._voice.quiet:
+            prefix = "" if line.level in ("", "info") else f"{line.level}: "
+            bar.print(prefix + line.text, self._all_stderr or line.stream == "stderr")
+
+    # Signals
+
+    @contextlib.contextmanager
+    def _listening(self) -> Generator[None]:
+        before = {number: signal.signal(number, self._take) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _take(self, number: int, _frame: object) -> None:
+        self._signals.put(number)
+
+    def _end(self, run: RunRecord, number: int) -> None:
+        """The first asks for an end, the second kills, the third leaves."""
+        if self._worker is None:  # somebody else makes the run; only looking at it ends
+            raise KeyboardInterrupt
+        if self.interrupted is None:
+            self.interrupted = number
+            self._stage.runs.cancel(run.id)
+            self._say(f"cancelling run {short_id(run.id)}; Ctrl-C again kills it")
+            return
+        attempts = list(self._worker.attempts.values())
+        if not attempts or all(attempt.cancel_at is not None and attempt.cancel_at <= 0 for attempt in attempts):
+            self._worker.stop()
+        for attempt in attempts:
+            attempt.cancel_at = 0.0
+            if attempt.future is not None:
+                attempt.future.cancel()
+
+    def _say(self, text: str) -> None:
+        print(f"\r{text}", file=sys.stderr, flush=True)

@@ -383,7 +383,7 @@ class WaitContract:
         other = open_again()
         become_due = prepare(store, how)
         assert store.claim("w", FUTURE, 5) == []
-        waiter = Waiter(store)
+        waiter = Waiter(store, until=lambda: bool(store.claim("w", FUTURE, 1)))
         become_due(other)
         waiter.ends()
 
@@ -433,7 +433,7 @@ def prepare(store: StateStore, how: str) -> Callable[[StateStore], object]:
 
 
 class Waiter:
-    """A thread that waits, once or until something holds."""
+    """A thread that waits until something holds; not by its first wait, for that one may end at once."""
 
     def __init__(self, store: StateStore, until: Callable[[], bool] = lambda: True) -> None:
         self._store = store
@@ -444,6 +444,7 @@ class Waiter:
         assert self._begins.wait(60)
 
     def _run(self) -> None:
+        self._store.wait(0)
         self._begins.set()
         while True:
             self._store.wait(600)

@@ -7,7 +7,7 @@ import threading
 
 class Wakes:
     """Counts what may have made a run due. A thread that looked for runs and then waits is woken by what happened
-    since it looked, so that nothing slips between the two."""
+    since it looked, so that nothing slips between the two; one that never looked is woken at once."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -26,7 +26,7 @@ class Wakes:
 
     def wait(self, timeout: float) -> bool:
         """Wait at most so many seconds for a ``wake`` since this thread last looked or waited; tell if one came."""
-        seen: int = getattr(self._here, "count", self._count)
+        seen: int = getattr(self._here, "count", -1)
         with self._changed:
             woken = self._changed.wait_for(lambda: self._count != seen, timeout)
             self._here.count = self._count

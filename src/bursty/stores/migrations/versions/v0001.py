@@ -1,0 +1,90 @@
+"""Runs, events, outbox, documents."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+# Text is compared by code points everywhere, whatever the database's locale is.
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+TIME: sa.Double[float] = sa.Double()
+NUMBER = sa.BigInteger()
+
+
+def upgrade() -> None:
+    """Make the tables."""
+    op.create_table(
+        "bursty_runs",
+        sa.Column("id", TEXT, primary_key=True),
+        *(sa.Column(name, TEXT, nullable=False) for name in ("app", "job", "version", "inputs", "inputs_hash")),
+        sa.Column("idempotency_key", TEXT),
+        sa.Column("status", TEXT, nullable=False),
+        *(sa.Column(name, NUMBER, nullable=False) for name in ("attempt", "max_attempts", "failures", "retries")),
+        sa.Column("priority", NUMBER, nullable=False),
+        sa.Column("owner", TEXT),
+        sa.Column("lease_until", TIME),
+        sa.Column("not_before", TIME, nullable=False),
+        sa.Column("deadline", TIME),
+        sa.Column("timeout", TIME),
+        sa.Column("cancel_requested", sa.Boolean(), nullable=False),
+        sa.Column("external_id", TEXT),
+        sa.Column("created_by", TEXT, nullable=False),
+        *(sa.Column(name, TEXT) for name in ("rerun_of", "schedule", "progress", "metrics", "output", "error")),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("started_at", TIME),
+        sa.Column("finished_at", TIME),
+        sa.Column("seq", NUMBER, nullable=False),
+    )
+    _index_runs()
+    op.create_table(
+        "bursty_events",
+        sa.Column("subject", TEXT, primary_key=True),
+        sa.Column("seq", NUMBER, primary_key=True),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("actor", TEXT, nullable=False),
+        sa.Column("at", TIME, nullable=False),
+        sa.Column("data", TEXT, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "bursty_outbox",
+        sa.Column("id", TEXT, primary_key=True),
+        *(sa.Column(name, TEXT, nullable=False) for name in ("run", "app", "kind", "data")),
+        sa.Column("tries", NUMBER, nullable=False),
+        sa.Column("due", TIME, nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("error", TEXT),
+    )
+    op.create_index("bursty_outbox_due", "bursty_outbox", ["due", "id"])
+    op.create_index("bursty_outbox_run", "bursty_outbox", ["run"])
+    op.create_table(
+        "bursty_documents",
+        sa.Column("kind", TEXT, primary_key=True),
+        sa.Column("key", TEXT, primary_key=True),
+        sa.Column("data", TEXT, nullable=False),
+        sa.Column("rev", NUMBER, nullable=False),
+        sa.Column("updated_at", TIME, nullable=False),
+    )
+
+
+def _index_runs() -> None:
+    """Claims walk the open runs in their order; lists of the newest by a field walk that field's index backwards."""
+    is_open, is_running = sa.text("status IN ('queued', 'running')"), sa.text("status = 'running'")
+    has_key, has_schedule = sa.text("idempotency_key IS NOT NULL"), sa.text("schedule IS NOT NULL")
+    order = [sa.text("priority DESC"), "not_before", "id"]
+    _index("open", order, is_open)
+    _index("running", ["id"], is_running)
+    _index("key", ["app", "idempotency_key"], has_key, unique=True)
+    for name in ("app", "job", "status", "version", "created_by", "inputs_hash"):
+        _index(name, [name, "id"])
+    _index("schedule", ["schedule", "id"], has_schedule)
+
+
+def _index(
+    name: str, columns: list[str | sa.TextClause], where: sa.TextClause | None = None, *, unique: bool = False
+) -> None:
+    options: dict[str, Any] = {} if where is None else {"sqlite_where": where, "postgresql_where": where}
+    op.create_index(f"bursty_runs_{name}", "bursty_runs", columns, unique=unique, **options)

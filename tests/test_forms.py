@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AfterValidator, AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AwareDatetime, Field, TypeAdapter, ValidationError, ValidationInfo
 
 from bursty.errors import ConfigError, InputsInvalid
 from bursty.forms.convert import check, run_parameter, to_arguments
@@ -396,3 +396,32 @@ def test_the_function_has_the_last_word() -> None:
     check(job, {"x": 4})
     with pytest.raises(ConfigError, match="no input y"):
         to_arguments(job, {"x": 4, "y": 1})
+
+
+def not_before_first(last: date, info: ValidationInfo) -> date:
+    if last < info.context["first"]:
+        raise ValueError(f"must not be before {info.context['first']}")
+    return last
+
+
+def test_a_validator_sees_the_inputs_before_its_own() -> None:
+    def job(first: date, last: Annotated[date, AfterValidator(not_before_first)]) -> None: ...
+
+    inputs = validate(form_of(job), {"first": "2026-12-02", "last": "2026-12-01"})
+    with pytest.raises(InputsInvalid, match="last: must not be before 2026-12-02"):
+        check(job, inputs)
+    assert to_arguments(job, {**inputs, "last": "2026-12-02"})["last"] == date(2026, 12, 2)
+
+
+def test_a_validator_that_misses_a_refused_input_hides_nothing() -> None:
+    def same(value: int, info: ValidationInfo) -> int:
+        assert value == info.context["x"]
+        return value
+
+    def job(x: Annotated[int, AfterValidator(even)], y: Annotated[int, AfterValidator(same)]) -> None: ...
+
+    with pytest.raises(InputsInvalid) as caught:
+        check(job, {"x": 3, "y": 3})
+    assert [problem["field"] for problem in caught.value.problems] == ["x"]
+    with pytest.raises(KeyError):
+        check(job, {"y": 3})

@@ -218,6 +218,17 @@ def test_published_outputs_stay_when_later_runs_fail(lab: Lab) -> None:
     assert good.id == second.id
 
 
+def test_a_run_sees_what_the_last_good_one_saved(lab: Lab) -> None:
+    runs = [lab.finished("remembers", fail=fail) for fail in (True, False, True, False)]
+    assert [run.status == RunStatus.SUCCEEDED for run in runs] == [False, True, False, True]
+    assert [json.loads(run.metrics or "")["count"] for run in runs] == [1, 1, 2, 2]
+    newest = lab.runs.artefact(runs[-1].id, "count.json")
+    lab.stage.blobs.put(newest.key, b"3")
+    damaged = lab.finished("remembers")
+    assert damaged.status == RunStatus.FAILED
+    assert "damaged" in (damaged.error or "")
+
+
 def test_slow_data_is_fetched_once(lab: Lab, tmp_path: Path) -> None:
     for _ in range(2):
         run = lab.finished("caches", log=str(tmp_path / "log"))

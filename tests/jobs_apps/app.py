@@ -1,5 +1,6 @@
 """Jobs that the tests of the worker run: good ones and bad ones."""
 
+import json
 import os
 import signal
 import subprocess
@@ -158,6 +159,16 @@ def publishes(run: Run, items: str, fail: bool = False) -> None:
     run.publish("items.txt", items.encode())
     if fail:
         raise RuntimeError("scoring failed")
+
+
+@app.job
+def remembers(run: Run, fail: bool = False) -> None:
+    last = run.last_good("count.json")
+    count = json.loads(last.read_text()) + 1 if last else 1
+    run.save_json("count", count)
+    run.metric("count", count)
+    if fail:
+        raise RuntimeError("no")
 
 
 @app.job

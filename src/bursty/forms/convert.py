@@ -57,11 +57,14 @@ def _convert_all(given: Sequence[Input], inputs: Mapping[str, Any]) -> dict[str,
     for one in given:
         try:
             if one.name in inputs:
-                arguments[one.name] = _convert(one, inputs[one.name])
+                arguments[one.name] = _convert(one, inputs[one.name], arguments)
             elif one.default is MISSING:
                 arguments[one.name] = _default(one)
         except ValidationError as error:
             problems += [_problem(one.name, dict(part)) for part in error.errors(include_url=False)]
+        except KeyError:  # a validator looked for an input that was refused
+            if not problems:
+                raise
     if problems:
         text = "\n  ".join(f"{problem['field']}: {problem['message']}" for problem in problems[:10])
         raise InputsInvalid(f"the function refuses its inputs:\n  {text}", problems=problems[:100])
@@ -74,11 +77,12 @@ def _read(fn: Callable[..., Any], skip: tuple[str, ...]) -> tuple[list[Input], s
     return inputs, run, form_of_inputs(fn, inputs)
 
 
-def _convert(one: Input, value: Any) -> Any:
+def _convert(one: Input, value: Any, before: Mapping[str, Any]) -> Any:
+    """``before``: the inputs that stand before this one, for validators that compare."""
     if value is None and one.default is None:  # x: int = None
         return None
     # As JSON: so strict hints take dates, enums and tuples too.
-    return one.adapter.validate_json(json.dumps(value))
+    return one.adapter.validate_json(json.dumps(value), context=before)
 
 
 def _default(one: Input) -> Any:

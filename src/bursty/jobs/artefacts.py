@@ -6,17 +6,19 @@ runs/ID/ATTEMPT/files/NAME       runs/ID/ATTEMPT/manifest.json       published/A
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bursty.errors import StoreError
-from bursty.ports import BlobStore
-from bursty.records import RunRecord
+from bursty.errors import BlobNotFound, StoreError
+from bursty.ports import BlobStore, StateStore
+from bursty.records import RunQuery, RunRecord, RunStatus
 
 CHUNK = 4 << 20
+SEARCH = 50
+"""How many good runs are looked at for one that has what is wanted."""
 
 
 class Artefact(msgspec.Struct, frozen=True):
@@ -98,6 +100,20 @@ def fetch_file(blobs: BlobStore, key: str, path: Path, digest: str | None = None
 def write_manifest(blobs: BlobStore, manifest: Manifest) -> None:
     """Store it beside the attempt's files."""
     blobs.put(f"{prefix_of(manifest.run, manifest.attempt)}/manifest.json", msgspec.json.encode(manifest))
+
+
+def find_good(
+    state: StateStore, blobs: BlobStore, app: str, job: str, wanted: Callable[[Artefact], bool]
+) -> tuple[RunRecord, list[Artefact]] | None:
+    """The newest good run of a job that handed in something that is wanted, and what of it is."""
+    for run in state.find(RunQuery(app=app, job=job, status=RunStatus.SUCCEEDED, limit=SEARCH)):
+        try:
+            found = [artefact for artefact in read_manifest(blobs, run).artefacts if wanted(artefact)]
+        except BlobNotFound:  # pruned meanwhile
+            continue
+        if found:
+            return run, found
+    return None
 
 
 def read_manifest(blobs: BlobStore, run: RunRecord) -> Manifest:

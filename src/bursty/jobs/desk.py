@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bursty.errors import BurstyError, ConfigError
+from bursty.jobs.artefacts import fetch_file, find_good
 from bursty.jobs.attempt import Attempt
 from bursty.jobs.caches import Caches
 from bursty.jobs.models import Models
@@ -22,6 +23,8 @@ class StoreDesk:
     """What needs the stores alone: caches and models. Called in a user's own process, too."""
 
     def __init__(self, state: StateStore, blobs: BlobStore, actor: str) -> None:
+        self._state = state
+        self._blobs = blobs
         self._caches = Caches(state, blobs)
         self._models = Models(state, blobs, actor)
 
@@ -47,6 +50,13 @@ class StoreDesk:
                 return Frame({})
             case other:
                 raise ConfigError(f"nobody answers {other!r}", "Is this worker older than the code that it runs?")
+
+    def last_good(self, run: RunRecord, name: str, file: Path) -> Frame:
+        """Copy an output of the newest good run of the same job to ``file``."""
+        good = find_good(self._state, self._blobs, run.app, run.job, lambda artefact: artefact.name == name)
+        if good is not None:
+            fetch_file(self._blobs, good[1][0].key, file, good[1][0].digest)
+        return Frame({"found": good is not None})
 
 
 class Desk:
@@ -83,6 +93,8 @@ class Desk:
             return Frame({})
         if meta["kind"] == "run.start" and attempt is not None:
             return Frame({"run": self._start(attempt.run, meta["job"], meta["inputs"], meta["number"])})
+        if meta["kind"] == "run.last_good" and attempt is not None:
+            return self._stores.last_good(attempt.run, meta["name"], Path(meta["file"]))
         return self._stores.answer(question, f"{attempt.run.app}/{attempt.run.job}" if attempt else "")
 
     def close(self) -> None:

@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from bursty.core.runstate import retry_delay
-from bursty.errors import BlobNotFound, BurstyError, StoreError
-from bursty.jobs.artefacts import fetch_file, published_key, put_file, read_manifest
+from bursty.errors import BurstyError, StoreError
+from bursty.jobs.artefacts import Artefact, fetch_file, find_good, published_key, put_file
 from bursty.jobs.catalog import JobInfo
 from bursty.ports import BlobStore, StateStore
-from bursty.records import OutboxDraft, OutboxItem, RunQuery, RunRecord, RunStatus
+from bursty.records import OutboxDraft, OutboxItem, RunRecord
 
 NOTICE, PUBLISH = "notice", "publish"
 LEASE_SECONDS = 300.0
 FIRST_DELAY, LONGEST_DELAY = 5.0, 3600.0
-SEARCH = 50
-"""How many good runs are looked at for one that published something."""
 
 
 def outbox_of(
@@ -77,24 +75,14 @@ class Outbox:
         """Bring the stable keys to the newest good run's outputs. Whoever is late copies the newest too: when two do it
         at once, each looks again afterwards, so the last one to write has seen the newest."""
         done: str | None = None
-        while (good := self._newest(app, job)) is not None and good.id != done:
-            for artefact in read_manifest(self._blobs, good).artefacts:
-                if artefact.publish:
-                    self._copy(artefact.key, published_key(app, job, artefact.name), artefact.digest)
-            done = good.id
+        while (good := self._newest(app, job)) is not None and good[0].id != done:
+            for artefact in good[1]:
+                self._copy(artefact.key, published_key(app, job, artefact.name), artefact.digest)
+            done = good[0].id
 
-    def _newest(self, app: str, job: str) -> RunRecord | None:
+    def _newest(self, app: str, job: str) -> tuple[RunRecord, list[Artefact]] | None:
         """The newest good run that published something."""
-        query = RunQuery(app=app, job=job, status=RunStatus.SUCCEEDED, limit=SEARCH)
-        for run in self._state.find(query):
-            if run.output is not None:
-                try:
-                    manifest = read_manifest(self._blobs, run)
-                except BlobNotFound:
-                    continue
-                if any(artefact.publish for artefact in manifest.artefacts):
-                    return run
-        return None
+        return find_good(self._state, self._blobs, app, job, lambda artefact: artefact.publish)
 
     def _copy(self, source: str, target: str, digest: str) -> None:
         """Through a file, so that what is damaged does not replace what is good."""

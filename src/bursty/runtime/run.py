@@ -168,6 +168,12 @@ class Run:
         (``published/APP/JOB/NAME``). A run that fails leaves it as it is."""
         self.save_file(name, content, publish=True)
 
+    def last_good(self, name: str) -> Path | None:
+        """A copy of the output of this name of the newest run of this job that succeeded, whichever version that was;
+        ``None`` when there is none. Raises ``DeskError``."""
+        file = self.folder / f"last-good-{_checked(name)}"
+        return file if self._store.ask("run.last_good", name=name, file=str(file)).get("found") else None
+
     # Other runs
 
     def start(self, job: str, /, **inputs: Any) -> str:
@@ -230,6 +236,9 @@ class FolderStore(Store):
                 target = self._folder / Path(meta["file"]).name
             if Path(meta["file"]).resolve() != target.resolve():
                 shutil.copyfile(meta["file"], target)
+        if kind == "run.last_good" and (self._folder / meta["name"]).is_file():
+            shutil.copyfile(self._folder / meta["name"], meta["file"])
+            return {"found": True}
         return {}
 
     def tell(self, kind: str, **meta: Any) -> None:

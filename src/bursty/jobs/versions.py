@@ -125,7 +125,7 @@ class Versions:
 
         Raises ``ConfigError`` when there is none.
         """
-        current = self._current(app)
+        current = self._app(app).data.get("current")
         if ref is None:
             if current is None:
                 raise ConfigError(

@@ -213,7 +213,7 @@ class DynamoState:
     def _claim(self, owner: str, lease: float, limit: int, app: str | None, claimed: list[RunRecord]) -> bool:
         """Claim up to ``limit`` more; tell whether one went to others."""
         due = condition(runstate.claim(owner, lease, self.skew).when, self.now())
-        hints = list(islice(self._listing.hints(app, due, page=limit + _AHEAD), limit + _AHEAD))
+        hints = list(islice(self._listing.due(app, due, page=limit + _AHEAD), limit + _AHEAD))
         lost = False
         while hints and len(claimed) < limit:
             seen = self._see(hints.pop(0)["id"])
@@ -233,7 +233,7 @@ class DynamoState:
         now = self.now()
         only = where(("status", "=", RunStatus.RUNNING), ("lease_until", "<=", now - self.skew))
         found: list[RunRecord] = []
-        for hint in self._listing.hints(None, every(only, _unclaimable)):
+        for hint in self._listing.running(every(only, _unclaimable)):
             run = self.get(hint["id"])
             change = runstate.reap(run, "", self.skew) if run is not None else None
             if run is not None and change is not None and runstate.holds(change.when, run, now):

@@ -45,13 +45,18 @@ class Listing:
 
     # Open runs
 
-    def hints(self, app: str | None, only: Condition, page: int | None = None) -> Iterator[Item]:
-        """Open runs that fitted a moment ago, in the order in which they are claimed; from an index."""
-        pages = [
-            self._table.query(where(("state_pk", "=", items.open_pk(name))), index="state", only=only, page=page)
-            for name in self._apps(app)
-        ]
-        return heapq.merge(*pages, key=lambda hint: hint["state_sk"])
+    def due(self, app: str | None, only: Condition, page: int) -> Iterator[Item]:
+        """Hints of runs to claim, in their order: those that fitted a moment ago."""
+        pages = [self._state(items.queued_pk(name), only, page) for name in self._apps(app)]
+        ours = every(only, where(("app", "=", app))) if app is not None else only
+        return heapq.merge(*pages, self.running(ours, page), key=lambda hint: hint["state_sk"])
+
+    def running(self, only: Condition, page: int | None = None) -> Iterator[Item]:
+        """Hints of running ones."""
+        return self._state(items.RUNNING_PK, only, page)
+
+    def _state(self, partition: str, only: Condition, page: int | None) -> Iterator[Item]:
+        return self._table.query(where(("state_pk", "=", partition)), index="state", only=only, page=page)
 
     def marks(self, app: str | None) -> Iterator[Item]:
         """One for each open run, without delay."""

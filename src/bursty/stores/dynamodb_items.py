@@ -10,8 +10,9 @@
     documents#KIND   =KEY           a document
     jobs             APP#JOB        there are (or were) runs of this job
 
-Indexes, which may lag behind the table: ``apps`` (app, id) and ``jobs`` (app_job, id) list runs; ``state`` holds open
-runs by (``open#APP``, priority, due, id), and final ones by (``STATUS#APP#JOB``, id).
+Indexes, which may lag behind the table: ``apps`` (app, id) and ``jobs`` (app_job, id) list runs; ``state`` holds queued
+runs by (``queued#APP``, priority, due, id), running ones of all apps by (``running``, the same), and final ones by
+(``STATUS#APP#JOB``, id).
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ INLINE_INPUTS = 2000
 
 EXPIRES = "expires"
 """Attribute by which DynamoDB removes items on its own (time to live), in seconds since the epoch."""
+
+RUNNING_PK = "running"
 
 _FLOATS = frozenset(item.name for item in fields(RunRecord) if str(item.type).startswith("float"))
 _LISTED = ("job", "version", "created_by", "schedule", "inputs_hash")
@@ -84,6 +87,10 @@ def open_pk(app: str) -> str:
     return joined("open", app)
 
 
+def queued_pk(app: str) -> str:
+    return joined("queued", app)
+
+
 def final_pk(status: RunStatus, app: str, job: str) -> str:
     return joined(status, app, job)
 
@@ -130,8 +137,9 @@ def index_keys(run: RunRecord) -> dict[str, str]:
     """Where the run stands in the index ``state``: open ones in the order in which they are claimed."""
     if run.is_final:
         return {"state_pk": final_pk(run.status, run.app, run.job), "state_sk": run.id}
+    pk = queued_pk(run.app) if run.status == RunStatus.QUEUED else RUNNING_PK
     urgency = 10**9 - max(-(10**9), min(10**9, run.priority))
-    return {"state_pk": open_pk(run.app), "state_sk": f"{urgency:010d}#{max(0.0, run.not_before):020.6f}#{run.id}"}
+    return {"state_pk": pk, "state_sk": f"{urgency:010d}#{max(0.0, run.not_before):020.6f}#{run.id}"}
 
 
 def open_item(run: RunRecord) -> Item | None:

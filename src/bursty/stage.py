@@ -145,13 +145,15 @@ class Stage:
     @functools.cached_property
     def session(self) -> Session:
         """Children on this machine."""
+        from bursty.backends.local import usable_cores
         from bursty.engine.session import Session
         from bursty.jobs.desk import Desk
         from bursty.stores.parts import ClientParts
 
         folder = str(self.home / "blobs")
+        workers = max(self._slots, usable_cores())  # calls inside of jobs use every core
         backend = wiring.open_backend(
-            f"local?workers={self._slots}", blobs=folder, builder=self.builder, call_bytes=LOG_BYTES
+            f"local?workers={workers}", blobs=folder, builder=self.builder, call_bytes=LOG_BYTES
         )
         desk = Desk(self.desk, self._attempt_of, self.runs.start_from)
         parts = ClientParts(folder, backend.traits.spill_bytes)
@@ -162,10 +164,11 @@ class Stage:
 
     def worker(self, plan: WorkerPlan) -> Worker:
         """A worker on this stage's children; one at a time."""
+        from bursty.backends.local import usable_cores
         from bursty.jobs.launch import EngineLauncher
         from bursty.jobs.worker import Worker
 
-        launcher = EngineLauncher(self.session, self.builder)
+        launcher = EngineLauncher(self.session, self.builder, max(1, usable_cores() // plan.slots))
         scratch = self.home / "scratch"
         self._worker = Worker(self.state, self.blobs, self.catalog, launcher, self.outbox, scratch, plan, say=self._say)
         return self._worker

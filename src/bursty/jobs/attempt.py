@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bursty.core.runstate import Ending, retry_delay
-from bursty.errors import BurstyError, CallTimeout, ConfigError, EnvError, RemoteError, StoreError
+from bursty.errors import BackendError, BurstyError, CallTimeout, ConfigError, EnvError, RemoteError, StoreError
 from bursty.jobs.artefacts import Artefact, Manifest, prefix_of, put_file, write_manifest
 from bursty.jobs.logs import LogWriter
 from bursty.ports import BlobStore
@@ -133,7 +133,8 @@ def ending_of(attempt: Attempt, redact: Callable[[str], str]) -> Ending:
 def failure(attempt: Attempt, error: BaseException, redact: Callable[[str], str]) -> Ending:
     """What failed is told in the last lines of its traceback. Trouble of ours (a store, an Env's download) is tried
     again as long as attempts are left; the user's errors as ``retries`` says."""
-    ours = isinstance(error, StoreError | EnvError | OSError) and attempt.future is None
+    remote = isinstance(error.__cause__, RemoteError)
+    ours = isinstance(error, StoreError | EnvError | BackendError | OSError) and not remote
     return Ending("failed", redact(words_of(error)), retry_in=_delay(attempt), always_retry=ours)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Protocol
 
+from bursty.backends.local import THREAD_VARIABLES
 from bursty.engine.block import Options
 from bursty.engine.code import Code, encode_function
 from bursty.engine.encode import block_of_calls, encode_call
@@ -35,9 +37,13 @@ class Launcher(Protocol):
 
 
 class EngineLauncher:
-    """On the workers of a session."""
+    """On the workers of a session.
 
-    def __init__(self, session: Session, builder: Builder) -> None:
+    ``threads``: of numerical libraries in an attempt's child; nested calls have those that the backend says.
+    """
+
+    def __init__(self, session: Session, builder: Builder, threads: int = 1) -> None:
+        self._variables = tuple((name, str(threads)) for name in THREAD_VARIABLES if name not in os.environ)
         self._session = session
         self._builder = builder
         self._code: Code = encode_function(run_job, session.parts)
@@ -66,7 +72,7 @@ class EngineLauncher:
         code = replace(self._code, label=label_of(attempt))
         args = (job.target, job.reference, json.dumps(about), dict(files))
         call = encode_call(code, args, {}, self._session.parts, None)
-        worker = WorkerSpec(job.env, job.memory, 0, version=run.version)
+        worker = WorkerSpec(job.env, job.memory, 0, self._variables, version=run.version)
         block = block_of_calls(code, [call], Options(0, run.timeout, False, worker))
         [future] = FutureBlock(block, self._session.engine).futures()
         self._session.engine.submit(block)

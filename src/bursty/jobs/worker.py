@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import shutil
 import socket
 import threading
 import time
@@ -106,6 +107,7 @@ class Worker:
         """Work until nothing is queued, due later or leased (with ``stay``: until ``stop``)."""
         listener = threading.Thread(target=self._listen, name="bursty-listener", daemon=True)
         listener.start()
+        self._sweep()
         self._heartbeat.start()
         self._caretaker.start()
         try:
@@ -130,6 +132,15 @@ class Worker:
         """End soon: attempts under way are killed and queued again. From any thread, and from signal handlers."""
         self._stopping.set()
         self._news.put(None)
+
+    def _sweep(self) -> None:
+        """Remove what attempts of killed workers on this machine left in the scratch folder."""
+        for path in self._scratch.glob("*-*"):
+            run, _, attempt = path.name.removesuffix(".in").rpartition("-")
+            with self._patience("scratch folders could not be looked at"):
+                found = self._state.get(run)
+                if found is None or found.is_final or str(found.attempt) != attempt:
+                    shutil.rmtree(path, ignore_errors=True)
 
     def _listen(self) -> None:
         """Turns the store's word that something may be due into news."""

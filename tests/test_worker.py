@@ -6,15 +6,16 @@ import dataclasses
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
+from bursty.changes import Change
 from bursty.core import runstate
 from bursty.errors import ConfigError, InputsInvalid
-from bursty.records import RunQuery, RunStatus
+from bursty.records import RunQuery, RunRecord, RunStatus
 from bursty.stores.memory import MemoryState
 from labs import Lab, eventually
 from processes import is_alive
@@ -373,3 +374,40 @@ def test_a_version_that_is_gone_fails_its_run_with_words(lab: Lab, tmp_path: Pat
 def test_files_in_the_scratch_folder_belong_to_this_user(lab: Lab) -> None:
     lab.finished("good")
     assert os.stat(lab.folder / "home").st_mode & 0o777 == 0o700
+
+
+class LosesAnswers(MemoryState):
+    """A store whose answer to the first finish is lost on the way: the write was made, and is made again."""
+
+    lost = 0
+
+    def change(self, *changes: Change) -> Sequence[RunRecord | None]:
+        ends = [change for change in changes if change.event is not None and change.event.kind != "started"]
+        if ends and not self.lost:
+            self.lost += 1
+            super().change(*changes)
+        return super().change(*changes)
+
+
+@pytest.mark.parametrize(("job", "status"), [("noop", RunStatus.SUCCEEDED), ("second_time_lucky", RunStatus.SUCCEEDED)])
+def test_an_answer_that_was_lost(lab: Lab, tmp_path: Path, job: str, status: RunStatus) -> None:
+    other = Lab(tmp_path, lab.folder / "cache", LosesAnswers())
+    try:
+        run = other.submit(job)
+        tally = other.drain()
+        ended = other.runs.get(run.id)
+    finally:
+        other.close()
+    assert (ended.status, tally.ended, tally.stale) == (status, 1, 0)
+
+
+def test_cancelled_while_it_fails(lab: Lab, tmp_path: Path) -> None:
+    """A run that fails after somebody asked to cancel it is cancelled, not tried again."""
+    run = lab.submit("failing")
+    [claimed] = lab.state.claim("me", 60, 1)
+    lab.runs.cancel(run.id)
+    [refused] = lab.state.change(runstate.finish(claimed, runstate.Ending("failed", "no luck")))
+    assert refused is None
+    [ended] = lab.state.change(runstate.finish(claimed, runstate.Ending("cancelled")))
+    assert ended is not None
+    assert ended.status == RunStatus.CANCELLED

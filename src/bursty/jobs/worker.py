@@ -28,9 +28,9 @@ from bursty.jobs.heartbeat import Heartbeat
 from bursty.jobs.launch import Launcher
 from bursty.jobs.outbox import Outbox, outbox_of
 from bursty.ports import BlobStore, StateStore
-from bursty.records import RunRecord, RunStatus
+from bursty.records import RunRecord
 
-LEASE_SECONDS = 60.0
+LEASE_SECONDS = 30.0
 POLL_SECONDS = 1.0
 RECORD_RETRY_SECONDS = 1.0
 STOP_SECONDS = 10.0
@@ -308,14 +308,13 @@ class Worker:
     def _recorded(
         self, attempt: Attempt, ending: runstate.Ending, change: runstate.Change, result: RunRecord | None
     ) -> None:
-        if result is None and change.then["status"] == RunStatus.QUEUED and not attempt.is_stale:
-            seen = None
-            with self._patience("a refusal could not be looked into"):
-                seen = self._state.get(attempt.run.id)
-            if seen is not None and seen.cancel_requested and seen.owner == self.owner:
+        if result is None and not attempt.is_stale:
+            seen = self._seen(attempt)
+            if seen is not None and seen.owner == self.owner:  # it is to be cancelled, so it was not queued again
                 attempt.cancel_at = time.monotonic()
                 self._unrecorded.append((attempt, ending))
                 return
+            result = seen
         self._forget(attempt)
         if result is None:
             self.tally.stale += 1
@@ -328,6 +327,15 @@ class Worker:
         else:
             self.tally.retried += 1
             self._say(f"{result.job} {result.id}: attempt {attempt.run.attempt} failed, trying again")
+
+    def _seen(self, attempt: Attempt) -> RunRecord | None:
+        """The run after a refused write, if it is still at our attempt: then the write had been made and its answer was
+        lost, or somebody wants it cancelled."""
+        with self._patience("a refusal could not be looked into"):
+            seen = self._state.get(attempt.run.id)
+            if seen is not None and seen.attempt == attempt.run.attempt:
+                return seen
+        return None
 
     def _forget(self, attempt: Attempt) -> None:
         self.attempts.pop(attempt.key, None)

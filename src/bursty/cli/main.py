@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from bursty.cli import groups, jobcommands
-from bursty.cli.texts import APP_HELP, MAP_HELP, flowing
+from bursty.cli.texts import APP_HELP, MAP_HELP, PRUNE_HELP, flowing
 from bursty.errors import BurstyError
 
 SOME_FAILED, USAGE, CTRL_C = 1, 2, 130
@@ -127,16 +127,19 @@ def map_(
     raise typer.Exit(SOME_FAILED if summary.failed else 0)
 
 
-@app.command()
+@app.command(help=flowing(PRUNE_HELP))
 def prune(
-    older_than: Annotated[str, typer.Option(help='Not used for so long: "12 h", "7 days".')] = "7 days",
+    older_than: Annotated[
+        str, typer.Option(help='What bursty can make again, not used for so long: "12 h", "7 days".')
+    ] = "7 days",
+    runs_older_than: Annotated[str, typer.Option(help="Runs that ended before, and their uploads.")] = "90 days",
+    versions: Annotated[bool, typer.Option("--versions", help="Also versions that old that no run needs.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Remove spilled values, results kept for --resume, and Envs that nobody used for a while."""
     from bursty.cli import prune
 
-    prune.run(older_than, dry_run=dry_run, as_json=as_json)
+    prune.run(prune.Ages(older_than, runs_older_than), versions=versions, dry_run=dry_run, as_json=as_json)
 
 
 jobcommands.register(app)

@@ -23,16 +23,49 @@ class Removed:
     bytes: int
 
 
-def prune(older_than: str, settings: Settings | None = None, *, dry_run: bool = False) -> list[Removed]:
-    """Remove it, or with ``dry_run`` only count it."""
-    seconds = parse_seconds(older_than)
-    assert seconds is not None
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """How old things are that go: ``idle`` what bursty can make again, ``runs`` what it can't."""
+
+    idle: str = "7 days"
+    runs: str = "90 days"
+
+
+def prune(
+    ages: Ages, settings: Settings | None = None, *, versions: bool = False, dry_run: bool = False
+) -> list[Removed]:
+    """Remove it, or with ``dry_run`` only count it. ``versions``: those that no run needs, too."""
+    idle, runs = parse_seconds(ages.idle), parse_seconds(ages.runs)
+    assert idle is not None
+    assert runs is not None
     settings = settings or load_settings()
     return [
-        Removed("spilled values", *_spills(settings, seconds, dry_run)),
-        Removed("results kept for --resume", *_results(settings, seconds, dry_run)),
-        Removed("Envs", *_envs(settings, seconds, dry_run)),
+        *_jobs(settings, runs, idle, versions, dry_run),
+        Removed("spilled values", *_spills(settings, idle, dry_run)),
+        Removed("results kept for --resume", *_results(settings, idle, dry_run)),
+        Removed("restored versions", *_restored(settings, idle, dry_run)),
+        Removed("Envs", *_envs(settings, idle, dry_run)),
     ]
+
+
+def _jobs(settings: Settings, runs: float, idle: float, versions: bool, dry_run: bool) -> list[Removed]:
+    """Rows and blobs of runs. Where there is no state store yet, none is made."""
+    if not settings.state and not Path(settings.home, "state.sqlite").exists():
+        return [Removed(what, 0, 0) for what in ("runs", "caches", "uploads", *(["versions"] if versions else []))]
+    from bursty.jobs.prune import Prune
+    from bursty.stage import Stage
+
+    with Stage(settings) as stage:
+        work = Prune(stage.state, stage.blobs, stage.versions, stage.builder.manifest, dry_run=dry_run)
+        return [Removed(item.what, item.count, item.bytes) for item in work.run(runs, idle, versions=versions)]
+
+
+def _restored(settings: Settings, seconds: float, dry_run: bool) -> tuple[int, int]:
+    from bursty.packaging import restore
+
+    if not dry_run:
+        return restore.prune_versions(settings.cache_folder, seconds)
+    return _idle_places(Path(settings.cache_folder) / "sources", seconds)
 
 
 def _spills(settings: Settings, seconds: float, dry_run: bool) -> tuple[int, int]:
@@ -64,8 +97,12 @@ def _envs(settings: Settings, seconds: float, dry_run: bool) -> tuple[int, int]:
         from bursty.packaging import resolve
 
         return resolve.prune_envs(settings.cache_folder, seconds)
+    return _idle_places(Path(settings.cache_folder) / "envs", seconds)
+
+
+def _idle_places(folder: Path, seconds: float) -> tuple[int, int]:
     before = time.time() - seconds
-    places = [path for path in Path(settings.cache_folder).glob("envs/*") if path.is_dir()]
+    places = [path for path in folder.glob("*") if path.is_dir()]
     idle = [path for path in places if _is_idle(path / "last-used" if (path / "last-used").exists() else path, before)]
     return len(idle), sum(file.lstat().st_size for path in idle for file in path.rglob("*"))
 
@@ -82,17 +119,17 @@ def _is_idle(path: Path, before: float) -> bool:
     return False
 
 
-def run(older_than: str, *, dry_run: bool, as_json: bool) -> None:
+def run(ages: Ages, *, versions: bool, dry_run: bool, as_json: bool) -> None:
     """The command."""
-    removed = prune(older_than, dry_run=dry_run)
+    removed = prune(ages, versions=versions, dry_run=dry_run)
     if as_json:
         about = [{"what": item.what, "count": item.count, "bytes": item.bytes} for item in removed]
         print(json.dumps({"dry_run": dry_run, "bytes": sum(item.bytes for item in removed), "removed": about}))
         return
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    from bursty.cli.terminal import console, show
+
     total = sum(item.bytes for item in removed)
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(justify="right", style="bold")
@@ -101,5 +138,7 @@ def run(older_than: str, *, dry_run: bool, as_json: bool) -> None:
     for item in removed:
         grid.add_row(f"  {item.count:,}", item.what, format_bytes(item.bytes), style=None if item.count else "dim")
     verb = "would be removed" if dry_run else "removed"
-    console.print(f"[green]✓[/] [bold]{format_bytes(total)}[/] {verb}: not used for {older_than}")
-    console.print(grid)
+    what = "runs, uploads, versions" if versions else "runs, uploads"
+    about = f"{what} older than {ages.runs}, all else not used for {ages.idle}"
+    console().print(f"[green]✓[/] [bold]{format_bytes(total)}[/] {verb}: {about}", soft_wrap=True)
+    show(grid)

@@ -48,6 +48,22 @@ APP_HELP = """Python functions over many inputs, on workers that come out of thi
 
   bursty prune --older-than "7 days"                       make room
 """
+PRUNE_HELP = """Make room: remove what bursty keeps and nobody needs any more.
+
+[bold]Made again when needed[/] and removed when nobody used it for --older-than: what run.cache keeps, spilled values,
+results kept for --resume, restored versions, Envs.
+
+[bold]Gone for good[/] when older than --runs-older-than: runs that are over, with their logs and outputs, and uploads
+that no run needs; with --versions also versions that no run needs. These stay however old they are: a job's newest good
+run, the newest good one that has an output of each name, what is published, the current version and the one before it,
+and models.
+
+[bold]Examples[/]
+
+  bursty prune --dry-run
+
+  bursty prune --runs-older-than "30 days" --versions
+"""
 RUN_HELP = """Make a run of a job, and look on: its log, how far it is, what it gave.
 
 FILE::JOB is the job as the file is now: a version of its app is recorded first (the same content is the same version).

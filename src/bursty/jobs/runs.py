@@ -25,6 +25,8 @@ from bursty.records import Event, RunQuery, RunRecord, RunStatus
 from bursty.runtime.host import current_host
 
 FOLLOW_SECONDS = 0.5
+REWRITE_SECONDS = 86400.0
+"""An older upload is written anew when it comes again: ``jobs.prune`` might think that nobody needs it."""
 
 Check = Callable[[JobInfo, Mapping[str, Any]], None]
 """Has a child of the version check inputs that only the function's own types can check."""
@@ -143,7 +145,7 @@ class Runs:
         digest = hasher.hexdigest()
         size = path.stat().st_size
         found = self.blobs.head(upload_key(digest))
-        if found is None or found.size != size:
+        if found is None or found.size != size or time.time() - found.modified > REWRITE_SECONDS:
             stored, actual = put_file(self.blobs, upload_key(digest), path)
             if actual != digest or stored != size:
                 self.blobs.delete(upload_key(digest))

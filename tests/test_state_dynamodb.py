@@ -281,6 +281,14 @@ def test_names_that_look_like_keys_do_not_meet(store: DynamoState) -> None:
     assert len(store.find(RunQuery())) == 3
 
 
+def test_what_a_transaction_has_no_room_for_is_told(troubled: DynamoState, proxy: TroubledProxy) -> None:
+    """AWS gives that as the reason of a cancelled transaction, moto as an error of the request."""
+    submit(troubled, "1")
+    proxy.plan("TransactWriteItems", "too large")
+    with pytest.raises(StoreError, match="400 KB"):
+        troubled.change(runstate.note("1", "note", "ann", {}))
+
+
 def test_what_does_not_fit_is_refused_whole(store: DynamoState) -> None:
     submit(store, "1")
     run = claim_one(store)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from bursty.aws.session import client as make_client
-from bursty.aws.session import code_of, explained
+from bursty.aws.session import code_of, explained, words_of
 from bursty.errors import StoreError
 
 Item: TypeAlias = dict[str, Any]
@@ -315,7 +315,7 @@ class Table:
                 f"there is no DynamoDB table {self.name!r} in {self.region} (or it lacks an index)",
                 f"Make it: open dynamodb://{self.name}?create=1 once, or call DynamoState.create_table().",
             )
-        if "item size" in str(error).lower():
+        if "item size" in words_of(error).lower():
             return StoreError(
                 f"can't {doing} in the DynamoDB table {self.name!r}: an item would be larger than 400 KB",
                 "Keep what is large in the blob store (a File input, an output file) and its name in the state.",

@@ -68,10 +68,18 @@ def code_of(error: Exception) -> str:
     return response["Error"].get("Code", "") if response else type(error).__name__
 
 
+def words_of(error: Exception) -> str:
+    """What the service says, with its reasons for a cancelled transaction."""
+    response: Any = getattr(error, "response", None)
+    if not response:
+        return str(error)
+    reasons = {str(reason["Message"]) for reason in response.get("CancellationReasons", ()) if reason.get("Message")}
+    return "; ".join((response["Error"].get("Message", ""), *sorted(reasons)))
+
+
 def explained(error: Exception, doing: str) -> StoreError:
     """What a call of AWS raised, as an error that says what to do."""
     code = code_of(error)
-    response: Any = getattr(error, "response", None)
-    said = f"{code}: {response['Error'].get('Message', '')}" if response else str(error)
+    said = f"{code}: {words_of(error)}" if hasattr(error, "response") else words_of(error)
     hint = next((hint for codes, hint in _HINTS if any(part in code for part in codes)), "")
     return StoreError(f"can't {doing}: {said}", hint)

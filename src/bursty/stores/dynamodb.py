@@ -61,7 +61,7 @@ POLL = 2.0
 _BEATS = frozenset({"lease_until", "progress", "metrics", "external_id"})
 """Fields that a write may set without reading the run: no index, count or mark depends on them."""
 
-_AHEAD = 16
+_AHEAD = 8
 """Hints that are looked at beyond those wanted, for some go to others."""
 
 

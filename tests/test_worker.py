@@ -249,6 +249,14 @@ def test_a_damaged_cache_is_not_opened(lab: Lab, tmp_path: Path) -> None:
     assert lab.finished("caches", log=str(tmp_path / "log")).status == RunStatus.SUCCEEDED
 
 
+def test_cached_data_of_another_version_is_fetched_again(lab: Lab, tmp_path: Path) -> None:
+    for count in (1, 2):
+        run = lab.finished("caches_strange", log=str(tmp_path / "log"))
+        assert run.status == RunStatus.SUCCEEDED
+        assert (tmp_path / "log").read_text() == count * "fetched\n"
+    assert "computed anew" in lab.log(run.id)[0]
+
+
 def test_models(lab: Lab) -> None:
     assert json.loads(lab.finished("trains").metrics or "") == {"version": 1, "weight": 2.0}
     assert json.loads(lab.finished("predicts").metrics or "") == {"weight": 1.0, "model": 1}

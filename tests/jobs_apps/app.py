@@ -214,3 +214,22 @@ def returns() -> dict[str, float]:
 @app.job
 def noop(number: int = 0) -> None:
     pass
+
+
+@app.job
+def caches_strange(run: Run, log: str) -> None:
+    def fetch() -> object:
+        with open(log, "a") as file:
+            file.write("fetched\n")
+        return Unopenable()
+
+    run.cache("strange", fetch)
+
+
+class Unopenable:
+    def __reduce__(self) -> tuple[object, ...]:
+        return _refuse, ()
+
+
+def _refuse() -> None:
+    raise AttributeError("this version has no such class")

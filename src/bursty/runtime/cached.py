@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,14 +19,18 @@ class Asker(Protocol):
 
 
 def cached(store: Asker, folder: Path, key: str, compute: Callable[[], T], max_age: float | None) -> T:
-    """What is kept under ``key``, else ``compute()``, kept."""
+    """What is kept under ``key``, else ``compute()``, kept. What another version kept and this one can't open (a class
+    that it has not, say) is computed anew."""
     draft = folder / f".cache-{uuid.uuid4().hex}"
     found = store.ask("cache.get", key=key, max_age=max_age, file=str(draft))
     if found.get("found"):
-        with draft.open("rb") as file:
-            value: T = pickle.load(file)
-        draft.unlink()
-        return value
+        try:
+            with draft.open("rb") as file:
+                return pickle.load(file)
+        except Exception as error:
+            print(f"cached data can't be opened here and is computed anew: {error!r}", file=sys.stderr)
+        finally:
+            draft.unlink()
     value = compute()
     with draft.open("wb") as file:
         cloudpickle.dump(value, file, protocol=5)  # pyright: ignore[reportUnknownMemberType]

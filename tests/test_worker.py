@@ -76,6 +76,7 @@ def test_failures_are_tried_again_and_told(lab: Lab) -> None:
     assert (run.status, run.attempt, run.failures) == (RunStatus.FAILED, 3, 3)
     assert run.error is not None
     assert run.error.startswith("ValueError: attempt 3 failed")
+    assert 'File "app.py", line' in run.error
     assert 'raise ValueError(f"attempt {run.attempt} failed")' in run.error
     kinds = [event.kind for event in lab.runs.events(run.id)]
     assert kinds == ["submitted", "started", "retry", "started", "retry", "started", "failed"]

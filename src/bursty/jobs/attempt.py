@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import threading
 import time
@@ -21,6 +22,8 @@ from bursty.records import RunRecord
 ERROR_LINES = 12
 ERROR_CHARS = 4000
 METRICS_BYTES = 16 << 10
+VERSION_FOLDER = re.compile(r'(?<=")/[^"\n]*/sources/[0-9a-f]{32}/tree/')
+"""Where a version's files lie on this machine: in tracebacks, files go by their names in the project."""
 
 
 class Attempt:
@@ -147,6 +150,6 @@ def words_of(error: BaseException) -> str:
     what = str(error) if isinstance(error, BurstyError) else f"{type(error).__name__}: {error}"
     cause = error if isinstance(error, RemoteError) else error.__cause__
     trace = cause.remote_traceback if isinstance(cause, RemoteError) else ""
-    lines = trace.rstrip().splitlines()[-ERROR_LINES:]
+    lines = VERSION_FOLDER.sub("", trace.rstrip()).splitlines()[-ERROR_LINES:]
     text = what if isinstance(error, RemoteError) or not lines else f"{what}\n\n" + "\n".join(lines)
     return text if len(text) <= ERROR_CHARS else f"{text[: ERROR_CHARS // 2]}\n…\n{text[-ERROR_CHARS // 2 :]}"

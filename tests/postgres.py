@@ -18,8 +18,6 @@ import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-import psycopg
-
 USER = "postgres"
 OPTIONS = (
     "fsync=off",
@@ -45,6 +43,8 @@ class Postgres:
 
     def start(self) -> None:
         """Start the server, on the port that it had, and wait until it answers."""
+        import psycopg
+
         self.port = self.port or free_port()
         options = [
             part
@@ -89,6 +89,9 @@ class Postgres:
         self.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
     def execute(self, statement: str) -> None:
+        """Run a statement as the server's owner."""
+        import psycopg
+
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(statement.encode())
 

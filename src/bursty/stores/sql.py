@@ -19,8 +19,9 @@ from bursty.errors import ConfigError
 from bursty.ports import Clock, StateStore
 from bursty.records import Document, Event, OutboxItem, Pending, RunQuery, RunRecord, RunStatus
 from bursty.stores import sql_text
+from bursty.stores.sql_rows import document_of, event_of, event_values, fetch_runs, item_of, many, statement
 from bursty.stores.sql_sqlite import SCHEME, Sqlite
-from bursty.stores.sql_text import COLUMNS, OUTBOX_COLUMNS, Binds, condition, plain, run_of, statement
+from bursty.stores.sql_text import COLUMNS, OUTBOX_COLUMNS, Binds, condition, plain
 from bursty.stores.texts import from_json, storable, to_json
 from bursty.stores.wakes import Wakes
 
@@ -101,8 +102,8 @@ class SqlState:
         self._db.wakes.wake()
 
     def get(self, run: str) -> RunRecord | None:
-        rows = self._rows(sql_text.SELECT_RUN, {"id": plain(run)})
-        return run_of(rows[0]) if rows else None
+        found = self._runs(sql_text.SELECT_RUN, {"id": plain(run)})
+        return found[0] if found else None
 
     def find(self, query: RunQuery) -> Sequence[RunRecord]:
         if query.open_only and query.status is None:
@@ -112,7 +113,7 @@ class SqlState:
         if query.open_only and query.status is not None and query.status.is_final:
             return []
         binds = Binds()
-        return [run_of(row) for row in self._rows(sql_text.select_runs(query, binds), binds)]
+        return self._runs(sql_text.select_runs(query, binds), binds)
 
     def expired(self, limit: int) -> Sequence[RunRecord]:
         binds = self._binds(limit=limit)
@@ -120,16 +121,17 @@ class SqlState:
         text = (
             f"SELECT {COLUMNS} FROM bursty_runs WHERE status = 'running' AND {when} ORDER BY lease_until LIMIT :limit"
         )
-        return [run_of(row) for row in self._rows(text, binds)]
+        return self._runs(text, binds)
 
     def pending(self, app: str | None = None) -> Pending:
         row = self._rows(sql_text.select_pending(self._db.now_sql, app), self._binds(app=app))[0]
-        due, later, running, next_at, outbox = row
-        return Pending(int(due or 0), int(later or 0), int(running or 0), outbox, next_at)
+        queued, due, running, outbox, *times = row
+        next_at = min((at for at in times if at is not None), default=None)
+        return Pending(int(due), queued - int(due), running, outbox, next_at)
 
     def events(self, subject: str, after: int = 0) -> Sequence[Event]:
         rows = self._rows(sql_text.SELECT_EVENTS, {"subject": plain(subject), "after": after})
-        return [sql_text.event_of(row) for row in rows]
+        return [event_of(row) for row in rows]
 
     def delete_runs(self, ids: Sequence[str]) -> int:
         names = sorted({plain(name) for name in ids})
@@ -138,12 +140,15 @@ class SqlState:
 
     def _delete(self, names: list[str]) -> int:
         def work(connection: sa.Connection, _: float) -> int:
-            gone = connection.execute(sql_text.many(sql_text.DELETE_RUNS), {"ids": names}).scalars().all()
+            gone = connection.execute(many(sql_text.DELETE_RUNS), {"ids": names}).scalars().all()
             if gone:
-                connection.execute(sql_text.many(sql_text.DELETE_EVENTS), {"ids": gone})
+                connection.execute(many(sql_text.DELETE_EVENTS), {"ids": gone})
             return len(gone)
 
         return self._db.write(work)
+
+    def _runs(self, text: str, binds: Mapping[str, Any]) -> list[RunRecord]:
+        return self._db.read(lambda connection: fetch_runs(connection, text, binds))
 
     def _rows(self, text: str, binds: Mapping[str, Any]) -> Sequence[Any]:
         return self._db.read(lambda connection: connection.execute(statement(text), binds).fetchall())
@@ -168,12 +173,12 @@ class SqlState:
             )
             if not ids:
                 return []
-            text = sql_text.many(
+            text = many(
                 f"UPDATE bursty_outbox SET tries = tries + 1, due = {self._db.now_sql} + :lease "
                 f"WHERE id IN :ids RETURNING {OUTBOX_COLUMNS}"
             )
             rows = connection.execute(text, {"ids": ids, "lease": lease, "now": now}).fetchall()
-            items = {item.id: item for item in map(sql_text.item_of, rows)}
+            items = {item.id: item for item in map(item_of, rows)}
             return [items[name] for name in ids]
 
         return self._db.write(work)
@@ -197,17 +202,17 @@ class SqlState:
         rows = self._rows(
             f"SELECT {OUTBOX_COLUMNS} FROM bursty_outbox WHERE run = :run ORDER BY id", {"run": plain(run)}
         )
-        return [sql_text.item_of(row) for row in rows]
+        return [item_of(row) for row in rows]
 
     # Documents
 
     def document(self, kind: str, key: str) -> Document | None:
         rows = self._rows(sql_text.SELECT_DOCUMENT, {"kind": plain(kind), "key": plain(key)})
-        return sql_text.document_of(rows[0]) if rows else None
+        return document_of(rows[0]) if rows else None
 
     def documents(self, kind: str, prefix: str = "") -> Sequence[Document]:
         text, binds = sql_text.select_documents(plain(kind), plain(prefix))
-        return [sql_text.document_of(row) for row in self._rows(text, binds)]
+        return [document_of(row) for row in self._rows(text, binds)]
 
     def put_document(
         self, kind: str, key: str, data: Mapping[str, Any], *, rev: int, event: EventDraft | None = None
@@ -223,7 +228,7 @@ class SqlState:
                 return None
             if event is not None:
                 subject = f"{values['kind']}/{values['key']}"
-                connection.execute(note, sql_text.event_values(subject, 0, event, now) | {"now": now})
+                connection.execute(note, event_values(subject, 0, event, now) | {"now": now})
             return Document(kind, key, from_json(text), rev + 1, row[0])
 
         return self._db.write(work)

@@ -19,22 +19,18 @@ from sqlalchemy import exc
 
 from bursty.changes import Change, EventDraft
 from bursty.errors import ConfigError, MissingExtra, StoreError
-from bursty.records import RUN_FIELDS, RunRecord
+from bursty.records import RUN_FIELDS, RunRecord, RunStatus
 from bursty.stores import sql_schema
+from bursty.stores.sql_rows import fetch_runs, present, statement, values_of
 from bursty.stores.sql_text import (
-    BY_PRIORITY,
     COLUMNS,
     EVENT_COLUMNS,
-    OPEN,
     Binds,
     assignments,
     condition,
     next_due,
     plain,
-    present,
-    run_of,
-    statement,
-    values_of,
+    select_due,
 )
 from bursty.stores.texts import to_json
 from bursty.stores.wakes import Wakes
@@ -53,7 +49,10 @@ CONNECTIONS = 16
 LONGEST_PAUSE = 1.0
 LISTEN_SECONDS = 1.0
 
+# All that is asked here walks an index in its order. Where the server knows little of its tables, as of a queue that
+# was empty a minute ago, it would rather collect and sort all of them for every claim.
 CONNECT = {
+    "options": "-c enable_bitmapscan=off",
     "connect_timeout": 10,
     "application_name": "bursty",
     "keepalives_idle": 30,
@@ -75,6 +74,9 @@ class Postgres:
     def __init__(self, url: str, patience: float) -> None:
         if importlib.util.find_spec("psycopg") is None:
             raise MissingExtra.of("psycopg", "postgres", "a state in PostgreSQL")
+        import psycopg
+
+        self._failures = (exc.DBAPIError, exc.TimeoutError, psycopg.Error)
         self._target = _parse(url)
         self._patience = patience
         self.url = self._target.set(drivername="postgresql", password=None).render_as_string()
@@ -131,7 +133,7 @@ class Postgres:
         while True:
             try:
                 return self._once(work)
-            except (exc.DBAPIError, exc.TimeoutError) as error:
+            except self._failures as error:
                 if not _will_pass(error) or time.monotonic() + pause > end:
                     raise self._store_error(error) from error
             time.sleep(pause)
@@ -156,8 +158,8 @@ class Postgres:
 
         return self.read(transaction)
 
-    def _store_error(self, error: exc.DBAPIError | exc.TimeoutError) -> StoreError:
-        cause = getattr(error, "orig", None) or error
+    def _store_error(self, error: Exception) -> StoreError:
+        cause = getattr(error, "orig", error)
         state = getattr(cause, "sqlstate", None) or ""
         words = str(cause).strip().splitlines()
         hint = next((hint for start, hint in HINTS.items() if state.startswith(start)), HINTS[""])
@@ -173,9 +175,8 @@ class Postgres:
 
         def work(connection: sa.Connection) -> tuple[RunRecord, bool]:
             while True:
-                row = connection.execute(statement(INSERT_RUN), values).fetchone()
-                if row is not None:
-                    return run_of(row[:-1]), True
+                if new := fetch_runs(connection, INSERT_RUN, values):
+                    return new[0], True
                 if (given := present(connection, run)) is not None:
                     return given, False
 
@@ -185,7 +186,7 @@ class Postgres:
         asked = [_change(change) for change in changes]
         if len(asked) == 1:
             text, binds = asked[0]
-            return [self.read(lambda connection: _first(connection.execute(statement(text), binds).fetchall()))]
+            return [*self.read(lambda connection: fetch_runs(connection, text, binds))] or [None]
         # Always in the order of ids, so that no two wait for each other.
         order = sorted(range(len(asked)), key=lambda number: changes[number].run or "")
         after: list[RunRecord | None] = [None] * len(asked)
@@ -193,22 +194,17 @@ class Postgres:
         def work(connection: sa.Connection, _: float) -> None:
             for number in order:
                 text, binds = asked[number]
-                after[number] = _first(connection.execute(statement(text), binds).fetchall())
+                after[number] = next(iter(fetch_runs(connection, text, binds)), None)
 
         self.write(work)
         return after
 
     def claim(self, change: Change, limit: int, app: str | None) -> list[RunRecord]:
         binds = Binds(app=app, limit=limit)
-        when = condition(change.when, NOW, binds)
-        ours = "AND app = :app" if app is not None else ""
-        due = f"SELECT id FROM bursty_runs WHERE {OPEN} AND {when} {ours} {BY_PRIORITY} LIMIT :limit {self.locking}"
+        due = select_due(change, NOW, app, self.locking, binds)
         text = f"WITH due AS MATERIALIZED ({due}), {_updated(change, 'id IN (SELECT id FROM due)', binds)}"
         self.wakes.looking()
-        return [
-            run_of(row[:-1])
-            for row in self.read(lambda connection: connection.execute(statement(text), binds).fetchall())
-        ]
+        return self.read(lambda connection: fetch_runs(connection, text, binds))
 
     # Waiting
 
@@ -286,7 +282,7 @@ def _change(change: Change) -> tuple[str, Binds]:
 
 
 def _updated(change: Change, where: str, binds: Binds) -> str:
-    """The update, what is written with it, and the rows as they are then; those who wait are told of queued ones."""
+    """The update, what is written with it, and the runs as they are then; who waits is told when one is queued."""
     then = assignments(change.then, NOW, binds, event=change.event is not None)
     parts = [f"u AS (UPDATE bursty_runs SET {then} WHERE {where} RETURNING {COLUMNS})"]
     if change.event is not None:
@@ -304,11 +300,8 @@ def _updated(change: Change, where: str, binds: Binds) -> str:
         )
         columns = "id, run, app, kind, data, tries, due, created_at"
         parts.append(f"o AS (INSERT INTO bursty_outbox ({columns}) {rows})")
-    return f"{', '.join(parts)} SELECT {COLUMNS}, CASE WHEN status = 'queued' THEN {NOTIFY} END FROM u"
-
-
-def _first(rows: Sequence[sa.Row[Any]]) -> RunRecord | None:
-    return run_of(rows[0][:-1]) if rows else None
+    notify = f", {NOTIFY}" if change.then.get("status") == RunStatus.QUEUED else ""
+    return f"{', '.join(parts)} SELECT {COLUMNS}{notify} FROM u"
 
 
 # Failures
@@ -327,10 +320,10 @@ LASTING = ("authentication failed", "does not exist", "no pg_hba.conf entry", "p
 """Words of refused connections that won't be accepted the next time; these errors have no SQLSTATE."""
 
 
-def _will_pass(error: exc.DBAPIError | exc.TimeoutError) -> bool:
+def _will_pass(error: Exception) -> bool:
     import psycopg
 
-    cause = getattr(error, "orig", None)
+    cause = getattr(error, "orig", error)
     state: str | None = getattr(cause, "sqlstate", None)
     if state is not None:
         return state.startswith(PASSING)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -27,22 +27,16 @@ from bursty.changes import Change, EventDraft
 from bursty.errors import ConfigError, StoreError
 from bursty.records import RUN_FIELDS, RunRecord
 from bursty.stores import sql_schema
+from bursty.stores.sql_rows import event_values, fetch_runs, outbox_values, present, statement, values_of
 from bursty.stores.sql_text import (
     ANY_DUE,
-    BY_PRIORITY,
     COLUMNS,
     INSERT_EVENT,
-    OPEN,
     Binds,
     assignments,
     condition,
-    event_values,
     next_due,
-    outbox_values,
-    present,
-    run_of,
-    statement,
-    values_of,
+    select_due,
 )
 from bursty.stores.wakes import Wakes
 
@@ -138,7 +132,7 @@ class Sqlite:
     def _errors(self) -> Generator[None, None, None]:
         try:
             yield
-        except exc.DBAPIError as error:
+        except (exc.DBAPIError, sqlite3.Error) as error:
             raise _store_error(self.path, error) from error
 
     # Reading and writing
@@ -154,13 +148,14 @@ class Sqlite:
         self._check_fork()
         with self._lock, self._errors():
             connection = self._writer = self._writer or self._engine.connect()
-            if durable != self._is_durable:
-                connection.exec_driver_sql(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-                self._is_durable = durable
+            driver: Any = connection.connection.driver_connection
             try:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                if durable != self._is_durable:
+                    driver.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                    self._is_durable = durable
+                driver.execute("BEGIN IMMEDIATE")
                 result = work(connection, self.clock())
-                connection.exec_driver_sql("COMMIT")
+                driver.execute("COMMIT")
             except BaseException:
                 self._roll_back(connection)
                 raise
@@ -205,10 +200,10 @@ class Sqlite:
         then = assignments(change.then, ":now", binds, event=change.event is not None)
         when = condition(change.when, ":now", binds)
         text = f"UPDATE bursty_runs SET {then} WHERE id = :run AND {when} RETURNING {COLUMNS}"
-        row = connection.execute(statement(text), binds).fetchone()
-        if row is None:
+        runs = fetch_runs(connection, text, binds)
+        if not runs:
             return None
-        run = run_of(row)
+        run = runs[0]
         if change.event is not None:
             connection.execute(statement(INSERT_EVENT), event_values(run.id, run.seq, change.event, now))
         if change.outbox:
@@ -218,12 +213,10 @@ class Sqlite:
     def claim(self, change: Change, limit: int, app: str | None) -> list[RunRecord]:
         def work(connection: sa.Connection, now: float) -> list[RunRecord]:
             binds = Binds(now=now, app=app, limit=limit)
-            then = assignments(change.then, ":now", binds, event=True)
-            when = condition(change.when, ":now", binds)
-            ours = "AND app = :app" if app is not None else ""
-            due = f"SELECT id FROM bursty_runs WHERE {OPEN} AND {when} {ours} {BY_PRIORITY} LIMIT :limit"
+            then = assignments(change.then, ":now", binds, event=change.event is not None)
+            due = select_due(change, ":now", app, "", binds)
             text = f"UPDATE bursty_runs SET {then} WHERE id IN ({due}) RETURNING {COLUMNS}"
-            runs = [run_of(row) for row in connection.execute(statement(text), binds).fetchall()]
+            runs = fetch_runs(connection, text, binds)
             if runs and change.event is not None:
                 events = [event_values(run.id, run.seq, change.event, now) for run in runs]
                 connection.execute(statement(INSERT_EVENT), events)
@@ -304,8 +297,8 @@ def _use_wal(connection: sa.Connection) -> None:
             return
 
 
-def _name(error: exc.DBAPIError) -> str:
-    return getattr(error.orig, "sqlite_errorname", "")
+def _name(error: exc.DBAPIError | sqlite3.Error) -> str:
+    return getattr(getattr(error, "orig", error), "sqlite_errorname", "")
 
 
 HINTS = {
@@ -319,6 +312,6 @@ HINTS = {
 }
 
 
-def _store_error(path: Path, error: exc.DBAPIError) -> StoreError:
+def _store_error(path: Path, error: exc.DBAPIError | sqlite3.Error) -> StoreError:
     hint = next((hint for name, hint in HINTS.items() if _name(error).startswith(name)), "")
-    return StoreError(f"the state file {path} can't be used: {error.orig}", hint)
+    return StoreError(f"the state file {path} can't be used: {getattr(error, 'orig', error)}", hint)

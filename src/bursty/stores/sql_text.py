@@ -8,33 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from functools import lru_cache
 from typing import Any
 
-import sqlalchemy as sa
+from bursty.changes import Add, AnyOf, Change, Clause, Is, IsBefore, IsLess, Now, NowPlus
+from bursty.records import RUN_FIELDS, RunQuery, RunStatus
+from bursty.stores.texts import storable
 
-from bursty.changes import Add, Clause, EventDraft, Is, IsBefore, IsLess, Now, NowPlus
-from bursty.records import FINAL, RUN_FIELDS, Document, Event, OutboxDraft, OutboxItem, RunQuery, RunRecord, RunStatus
-from bursty.stores.texts import from_json, storable, to_json
-
-FILTERS = ("app", "job", "status", "version", "created_by", "schedule", "inputs_hash")
-"""Fields of a ``RunQuery`` that are columns."""
+FILTERS = ("app", "job", "version", "created_by", "schedule", "inputs_hash")
+"""Fields of a ``RunQuery`` that are columns, but for ``status``."""
 
 COLUMNS = ", ".join(RUN_FIELDS)
 EVENT_COLUMNS = "subject, seq, kind, actor, at, data"
 OUTBOX_COLUMNS = "id, run, kind, data, tries, due, created_at, error"
 
-OPEN = "status IN ('queued', 'running')"
-"""As in the index of open runs, word for word: SQLite takes a partial index for the same words only."""
-IS_FINAL = "status IN ({})".format(", ".join(f"'{status.value}'" for status in FINAL))
-BY_PRIORITY = "ORDER BY priority DESC, not_before, id"
+IS_FINAL = "status NOT IN ('queued', 'running')"
+"""Word for word as in the index of final runs: SQLite takes it for these words only."""
+BY_PRIORITY = "priority DESC, not_before, id"
+OF_APP = "app || '' = :app"
+"""Not by the index of apps, which most runs are in: what asks so has a better one."""
 
 INSERT_EVENT = f"INSERT INTO bursty_events ({EVENT_COLUMNS}) VALUES (:subject, :seq, :kind, :actor, :at, :data)"
 
-
 SELECT_RUN = f"SELECT {COLUMNS} FROM bursty_runs WHERE id = :id"
 SELECT_BY_KEY = f"SELECT {COLUMNS} FROM bursty_runs WHERE app = :app AND idempotency_key = :key"
-ANY_DUE = f"SELECT 1 FROM bursty_runs WHERE {OPEN} AND status = 'queued' AND not_before <= :now LIMIT 1"
+ANY_DUE = "SELECT 1 FROM bursty_runs WHERE status = 'queued' AND not_before <= :now LIMIT 1"
 SELECT_EVENTS = f"SELECT {EVENT_COLUMNS} FROM bursty_events WHERE subject = :subject AND seq > :after ORDER BY seq"
 DELETE_RUNS = f"DELETE FROM bursty_runs WHERE id IN :ids AND {IS_FINAL} RETURNING id"
 DELETE_EVENTS = "DELETE FROM bursty_events WHERE subject IN :ids"
@@ -58,21 +55,40 @@ INSERT_NEXT_EVENT = (
 def next_due(now: str) -> str:
     """When the next run will be due, and when the next lease will end: only what lies ahead."""
     return (
-        f"SELECT (SELECT MIN(not_before) FROM bursty_runs WHERE {OPEN} AND status = 'queued' AND not_before > {now}), "
+        f"SELECT (SELECT MIN(not_before) FROM bursty_runs WHERE status = 'queued' AND not_before > {now}), "
         f"(SELECT MIN(lease_until) FROM bursty_runs WHERE status = 'running' AND lease_until > {now})"
     )
 
 
 def select_pending(now: str, app: str | None) -> str:
-    """How many runs are due, due later, and running; when the next is due or its lease ends; undelivered rows."""
-    runs, rows = ("", "") if app is None else ("AND app = :app", "WHERE app = :app")
+    """How many runs are queued, how many of them are due, how many are running; how many rows are undelivered; when
+    the next run is due, and when the next lease ends."""
+    of_app, where = ("", "") if app is None else (f"AND {OF_APP}", "WHERE app = :app")
     return (
-        f"SELECT SUM(CASE WHEN status = 'queued' AND not_before <= {now} THEN 1 ELSE 0 END), "
-        f"SUM(CASE WHEN status = 'queued' AND not_before > {now} THEN 1 ELSE 0 END), "
-        "SUM(CASE WHEN status = 'running' THEN 1 ELSE 0 END), "
-        "MIN(CASE WHEN status = 'queued' THEN not_before ELSE lease_until END), "
-        f"(SELECT COUNT(*) FROM bursty_outbox {rows}) FROM bursty_runs WHERE {OPEN} {runs}"
+        "SELECT queued.number, queued.due, running.number, undelivered.number, queued.next, running.next FROM "
+        f"(SELECT COUNT(*) AS number, COALESCE(SUM(CASE WHEN not_before <= {now} THEN 1 ELSE 0 END), 0) AS due, "
+        f"MIN(not_before) AS next FROM bursty_runs WHERE status = 'queued' {of_app}) AS queued, "
+        "(SELECT COUNT(*) AS number, MIN(lease_until) AS next FROM bursty_runs "
+        f"WHERE status = 'running' {of_app}) AS running, "
+        f"(SELECT COUNT(*) AS number FROM bursty_outbox {where}) AS undelivered"
     )
+
+
+def select_due(change: Change, now: str, app: str | None, locking: str, binds: Binds) -> str:
+    """The ids of at most ``:limit`` runs that a claim fits, the first by priority. ``locking``: what keeps others off.
+
+    Each way to be due is looked up by itself, along its own index, whatever the database knows of its tables.
+    """
+    ways = next((clause.groups for clause in change.when if isinstance(clause, AnyOf)), ((),))
+    always = tuple(clause for clause in change.when if not isinstance(clause, AnyOf))
+    of_app = "" if app is None else f"AND {OF_APP}"
+    wheres = [f"{condition((*way, *always), now, binds)} {of_app}" for way in ways]
+    parts = [
+        f"SELECT * FROM (SELECT id, priority, not_before FROM bursty_runs WHERE {where} "
+        f"ORDER BY {BY_PRIORITY} LIMIT :limit {locking}) AS way{number}"
+        for number, where in enumerate(wheres)
+    ]
+    return f"SELECT id FROM ({' UNION ALL '.join(parts)}) AS due ORDER BY {BY_PRIORITY} LIMIT :limit"
 
 
 def select_documents(kind: str, prefix: str) -> tuple[str, dict[str, Any]]:
@@ -85,18 +101,6 @@ def select_documents(kind: str, prefix: str) -> tuple[str, dict[str, Any]]:
         end = "AND key < :end"
     columns = "kind, key, data, rev, updated_at"
     return f"SELECT {columns} FROM bursty_documents WHERE kind = :kind AND key >= :first {end} ORDER BY key", binds
-
-
-@lru_cache(64)
-def many(text: str) -> sa.TextClause:
-    """As ``statement``, for one with a list ``:ids``."""
-    return sa.text(text).bindparams(sa.bindparam("ids", expanding=True))
-
-
-@lru_cache(1024)
-def statement(text: str) -> sa.TextClause:
-    """The same object for the same text, so that SQLAlchemy compiles it once."""
-    return sa.text(text)
 
 
 class Binds(dict[str, Any]):
@@ -125,6 +129,8 @@ def _condition(clause: Clause, now: str, binds: Binds) -> str:
     match clause:
         case Is(name, None):
             return f"{name} IS NULL"
+        case Is(name, RunStatus() as status):
+            return f"{name} = '{status.value}'"  # written out, for the indexes of some statuses only
         case Is(name, value):
             return f"{name} = {binds.add(value)}"
         case IsBefore(name, time):
@@ -161,66 +167,9 @@ def _value(name: str, value: Any, now: str, binds: Binds) -> str:
 def select_runs(query: RunQuery, binds: Binds) -> str:
     """The runs of a query, the newest first; ``open_only`` is not looked at."""
     parts = [f"{name} = {binds.add(value)}" for name in FILTERS if (value := getattr(query, name)) is not None]
+    if query.status is not None:
+        parts += [f"status = '{query.status.value}'", *([IS_FINAL] if query.status.is_final else [])]
     if query.before is not None:
         parts.append(f"id < {binds.add(query.before)}")
     where = f"WHERE {' AND '.join(parts)}" if parts else ""
     return f"SELECT {COLUMNS} FROM bursty_runs {where} ORDER BY id DESC LIMIT {binds.add(query.limit)}"
-
-
-_STATUS = RUN_FIELDS.index("status")
-_CANCEL = RUN_FIELDS.index("cancel_requested")
-
-
-def run_of(row: Sequence[Any]) -> RunRecord:
-    """A row of ``COLUMNS``."""
-    values = list(row)
-    values[_STATUS] = RunStatus(values[_STATUS])
-    values[_CANCEL] = bool(values[_CANCEL])
-    return RunRecord(*values)
-
-
-def values_of(run: RunRecord) -> dict[str, Any]:
-    """What to bind to insert a run."""
-    return {name: plain(getattr(run, name)) for name in RUN_FIELDS}
-
-
-def present(connection: sa.Connection, run: RunRecord) -> RunRecord | None:
-    """The run that keeps this one from being inserted: of the same id, or of the same key; if it is there yet."""
-    row = connection.execute(statement(SELECT_RUN), {"id": plain(run.id)}).fetchone()
-    if row is None and run.idempotency_key is not None:
-        key = {"app": plain(run.app), "key": plain(run.idempotency_key)}
-        row = connection.execute(statement(SELECT_BY_KEY), key).fetchone()
-    return run_of(row) if row is not None else None
-
-
-def event_values(subject: str, seq: int, event: EventDraft, at: float) -> dict[str, Any]:
-    """What to bind to insert an event."""
-    kind, actor = plain(event.kind), plain(event.actor)
-    return {"subject": subject, "seq": seq, "kind": kind, "actor": actor, "at": at, "data": to_json(event.data)}
-
-
-def outbox_values(run: RunRecord, drafts: Sequence[OutboxDraft], now: float) -> list[dict[str, Any]]:
-    """What to bind to insert outbox rows."""
-    return [
-        {
-            "id": f"{run.id}/{run.seq}/{number}", "run": run.id, "app": run.app, "kind": draft.kind,
-            "data": to_json(draft.data), "now": now,
-        }
-        for number, draft in enumerate(drafts)
-    ]  # fmt: skip
-
-
-def event_of(row: Sequence[Any]) -> Event:
-    subject, seq, kind, actor, at, data = row
-    return Event(subject, seq, kind, actor, at, from_json(data))
-
-
-def item_of(row: Sequence[Any]) -> OutboxItem:
-    """A row of ``OUTBOX_COLUMNS``."""
-    name, run, kind, data, tries, due, created_at, error = row
-    return OutboxItem(name, run, kind, from_json(data), tries, due, created_at, error)
-
-
-def document_of(row: Sequence[Any]) -> Document:
-    kind, key, data, rev, updated_at = row
-    return Document(kind, key, from_json(data), rev, updated_at)

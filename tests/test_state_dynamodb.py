@@ -165,6 +165,20 @@ def test_what_is_not_answered_at_all_is_an_error_that_says_so(
     assert len(store.events("1")) == 1
 
 
+def test_what_was_claimed_before_a_failure_is_given(
+    store: DynamoState, table: str, proxy: TroubledProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("1", "2", "3"):
+        submit(store, name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    impatient = DynamoState(table, client=client("dynamodb", attempts=1))
+    proxy.plan("TransactWriteItems", None, None, "break before", "break before")
+    assert [run.id for run in impatient.claim("w", FUTURE, 3)] == ["1", "2"]
+    with pytest.raises(StoreError, match="can't write"):
+        impatient.claim("w", FUTURE, 3)
+    assert [run.id for run in impatient.claim("w", FUTURE, 3)] == ["3"]
+
+
 def test_an_index_that_lags_behind_gives_hints_only(
     store: DynamoState, troubled: DynamoState, proxy: TroubledProxy
 ) -> None:

@@ -43,7 +43,7 @@ from bursty.aws.dynamodb import (
 )
 from bursty.changes import Change, EventDraft, Now
 from bursty.core import runstate
-from bursty.errors import ConfigError
+from bursty.errors import ConfigError, StoreError
 from bursty.ports import Clock, StateStore
 from bursty.records import Document, Event, OutboxItem, Pending, RunQuery, RunRecord, RunStatus
 from bursty.stores import dynamodb_items as items
@@ -141,11 +141,13 @@ class DynamoState:
 
     def _see(self, run: str) -> _Seen | None:
         item = self._table.get(items.run_key(run))
-        return _Seen(self._record(item), item["rev"]) if item is not None else None
+        record = self._record(item) if item is not None else None
+        return _Seen(record, item["rev"]) if item is not None and record is not None else None
 
-    def _record(self, item: Item) -> RunRecord:
-        apart = self._table.get(items.inputs_key(item["id"])) if "inputs" not in item else None
-        return items.run_record(item, apart["inputs"] if apart is not None else "{}")
+    def _record(self, item: Item) -> RunRecord | None:
+        """The run in its item; ``None``: it was deleted before its inputs could be read."""
+        inputs = item if "inputs" in item else self._table.get(items.inputs_key(item["id"]))
+        return items.run_record(item, inputs["inputs"]) if inputs is not None else None
 
     def find(self, query: RunQuery) -> Sequence[RunRecord]:
         return self._listing.find(query)
@@ -204,10 +206,14 @@ class DynamoState:
     def claim(self, owner: str, lease: float, limit: int, app: str | None = None) -> Sequence[RunRecord]:
         self._wakes.looking()
         claimed: list[RunRecord] = []
-        for _ in range(5):  # all that were found may go to others while more are due
-            lost = self._claim(owner, lease, limit, app, claimed)
-            if claimed or not lost:
-                break
+        try:
+            for _ in range(5):  # all that were found may go to others while more are due
+                lost = self._claim(owner, lease, limit, app, claimed)
+                if claimed or not lost:
+                    break
+        except StoreError:
+            if not claimed:  # those that are claimed must not wait for the end of their leases
+                raise
         return claimed
 
     def _claim(self, owner: str, lease: float, limit: int, app: str | None, claimed: list[RunRecord]) -> bool:
@@ -238,7 +244,9 @@ class DynamoState:
             change = runstate.reap(run, "", self.skew) if run is not None else None
             if run is not None and change is not None and runstate.holds(change.when, run, now):
                 found.append(run)
-        return sorted(found, key=lambda run: run.lease_until or 0.0)[:limit]
+            if len(found) == limit:
+                break
+        return found
 
     def pending(self, app: str | None = None) -> Pending:
         """Exact: runs are marked as open in the same transaction that submits and ends them, and these marks and the

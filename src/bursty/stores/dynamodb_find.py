@@ -81,7 +81,8 @@ class Listing:
         there = [item for name in ids if (item := found.get(items.run_key(name))) is not None]
         apart = [items.inputs_key(item["id"]) for item in there if "inputs" not in item]
         inputs = {key.pk: item["inputs"] for key, item in self._table.get_many(apart).items()}
-        return [items.run_record(item, inputs.get(item["pk"], "{}")) for item in there]
+        inputs |= {item["pk"]: item["inputs"] for item in there if "inputs" in item}
+        return [items.run_record(item, inputs[item["pk"]]) for item in there if item["pk"] in inputs]
 
     def _lists(self, query: RunQuery) -> list[Iterator[str]]:
         status = query.status

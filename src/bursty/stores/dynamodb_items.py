@@ -126,7 +126,7 @@ def run_items(run: RunRecord, rev: int) -> list[Item]:
 
 
 def run_record(item: Item, inputs: str) -> RunRecord:
-    """The run in an item; ``inputs``: when they are not in it."""
+    """The run in an item, which may not hold its inputs."""
     found: dict[str, Any] = {"inputs": inputs, **{name: item[name] for name in RUN_FIELDS if name in item}}
     found |= {name: float(found[name]) for name in _FLOATS if name in found}
     found["status"] = RunStatus(found["status"])

@@ -42,7 +42,8 @@ def show_help(target: str, job: JobInfo, reserved: Sequence[str]) -> None:
     grid.add_column(overflow="fold")
     for item in fields:
         option = _option(item, reserved)
-        grid.add_row(f"[cyan]{escape(option)}[/] [yellow]{escape(_metavar(item))}[/]", escape(describe(item)))
+        space = "" if option.endswith("=") else " "
+        grid.add_row(f"[cyan]{escape(option)}[/]{space}[yellow]{escape(_metavar(item))}[/]", escape(describe(item)))
     if fields:
         out.print("\n[bold]Inputs[/]\n")
         show(Padding(grid, (0, 0, 0, 2)))

@@ -51,7 +51,7 @@ def prune(
 def _jobs(settings: Settings, runs: float, idle: float, versions: bool, dry_run: bool) -> list[Removed]:
     """Rows and blobs of runs. Where there is no state store yet, none is made."""
     if not settings.state and not Path(settings.home, "state.sqlite").exists():
-        return [Removed(what, 0, 0) for what in ("runs", "caches", "uploads", *(["versions"] if versions else []))]
+        return [Removed(what, 0, 0) for what in ("runs", *(["versions"] if versions else []), "uploads", "caches")]
     from bursty.jobs.prune import Prune
     from bursty.stage import Stage
 

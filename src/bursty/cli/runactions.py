@@ -126,8 +126,8 @@ def download(name: str, names: Sequence[str], out: str | None, form: str | None,
         items = [stage.runs.artefact(run.id, wanted) for wanted in names] if names else everything
         if not items:
             raise ConfigError(f"run {short_id(run.id)} has no outputs", f"It is {run.status}.")
-        folder = Path(out or f"{run.job}-{short_id(run.id)}")
-        _make(folder)
+        folder = Path(out) if out else Path(f"{run.job}-{short_id(run.id)}")
+        _make(folder, ours=out is None)
         written = [_fetch(stage, item, folder, form) for item in items]
     if as_json:
         print_json([{"path": str(path), "bytes": path.stat().st_size} for path in written])
@@ -136,9 +136,13 @@ def download(name: str, names: Sequence[str], out: str | None, form: str | None,
         console().print(f"[green]✓[/] {path} [dim]{format_bytes(path.stat().st_size)}[/]", markup=True, soft_wrap=True)
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, *, ours: bool) -> None:
+    """``ours``: we chose it, likely in the project; so that outputs are no part of the next version, git and snapshots
+    leave it alone."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if ours:
+            (folder / ".gitignore").write_text("*\n", "utf-8")
     except OSError as error:
         raise ConfigError(f"the folder {str(folder)!r} can't be made: {error.strerror}", "Name another: -o.") from error
 

@@ -5,9 +5,8 @@ time. Never removed: runs that are open; of each job the newest good run, and th
 each name (``run.last_good``, what is published); what waits in the outbox; versions that are current, were so before,
 or have runs; models; what is published.
 
-A prune may be killed, and any number may run at once, beside workers and submits: blobs that lost their rows are
-removed by the next one. Only versions should be pruned while nobody takes snapshots: one of an app that looks as it
-did long ago would count on archives that are being removed.
+A prune may be killed, and any number may run at once, beside workers, submits and snapshots: blobs that lost their rows
+are removed by the next one.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from bursty.errors import BlobNotFound, ConfigError
 from bursty.jobs.artefacts import SEARCH, read_manifest
 from bursty.jobs.caches import KIND as CACHE
 from bursty.jobs.versions import VERSION, Versions
+from bursty.packaging.sweep import sweep_versions
 from bursty.ports import BlobInfo, BlobStore, StateStore
 from bursty.records import Document, RunQuery, RunRecord, RunStatus
 
@@ -80,14 +80,14 @@ class Prune:
         """``runs``: age of runs, uploads and versions; ``caches``: of what ``run.cache`` keeps. ``versions``: those
         without runs go, too. Raises ``StoreError``."""
         kept, old = self._sorted_runs(self._now - runs)
-        removed = [self._runs(kept, old, self._now - runs), self._caches(self._now - caches)]
+        removed = [self._runs(kept, old, self._now - runs)]
         gone: set[str] = set()
         if versions:
             gone = self._version_rows(kept, self._now - runs)
-        removed.append(self._uploads(kept, gone, self._now - max(runs, UPLOAD_SECONDS)))
-        if versions:
-            removed.append(Pruned("versions", len(gone), self._version_blobs(gone, self._now - runs)))
-        return removed
+            _, freed = sweep_versions(self._blobs, self._known(gone), runs, now=self._now, dry_run=self._dry)
+            removed.append(Pruned("versions", len(gone), freed))
+        uploads = self._uploads(kept, gone, self._now - max(runs, UPLOAD_SECONDS))
+        return [*removed, uploads, self._caches(self._now - caches)]
 
     # Runs
 
@@ -177,25 +177,9 @@ class Prune:
         self._state.put_document(item.kind, item.key, item.data, rev=0)  # a run was asked for meanwhile
         return False
 
-    def _version_blobs(self, gone: set[str], before: float) -> int:
-        """Manifests without a row (``gone``: in a dry run these still have one), then archives without a manifest."""
-        known = {item.key.rpartition("/")[2] for item in self._state.documents(VERSION)} - gone
-        stay = {
-            digest
-            for info in self._blobs.list("versions")
-            if (digest := info.key.split("/")[1]) in known or info.modified >= before
-        }
-        needed = {key for digest in stay for key in self._archives(digest)}
-        freed = self._sweep("versions", before, lambda info: info.key.split("/")[1] not in stay)
-        for kind in ("sources", "envs"):
-            freed += self._sweep(kind, before, lambda info: info.key not in needed)
-        return freed
-
-    def _archives(self, digest: str) -> list[str]:
-        manifest = self._read(digest)
-        packs = [manifest["source"], *manifest["files"].values()]
-        packs += [env["packed"] for env in manifest["envs"].values() if env["packed"]]
-        return [pack["key"] for pack in packs]
+    def _known(self, gone: set[str]) -> set[str]:
+        """All versions that stay; in a dry run those that are ``gone`` still have their rows."""
+        return {item.key.rpartition("/")[2] for item in self._state.documents(VERSION)} - gone
 
     # Uploads
 
@@ -215,13 +199,11 @@ class Prune:
     def _declared(self, gone: set[str]) -> set[str]:
         """What the inputs of schedules and the defaults of forms may name."""
         found: set[str] = set()
-        for item in self._state.documents(VERSION):
-            digest = item.key.rpartition("/")[2]
-            if digest not in gone:
-                try:
-                    found.update(_DIGEST.findall(json.dumps(self._read(digest)["describe"])))
-                except BlobNotFound:  # its blobs are lost, so it declares nothing
-                    continue
+        for digest in self._known(gone):
+            try:
+                found.update(_DIGEST.findall(json.dumps(self._read(digest)["describe"])))
+            except BlobNotFound:  # its blobs are lost, so it declares nothing
+                continue
         return found
 
     # Blobs

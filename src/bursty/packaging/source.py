@@ -106,10 +106,21 @@ def _walk(root: Path) -> Iterator[str]:
     for folder, folders, files in os.walk(root):
         here = Path(folder)
         links = [name for name in folders if (here / name).is_symlink()]
-        folders[:] = [name for name in folders if name not in links and name not in _FOLDERS]
+        folders[:] = [
+            name for name in folders if name not in links and name not in _FOLDERS and not _ignores_itself(here / name)
+        ]
         for name in (*files, *links):
             if (here / name).is_symlink() or (here / name).is_file():
                 yield (here / name).relative_to(root).as_posix()
+
+
+def _ignores_itself(folder: Path) -> bool:
+    """Whether all that its ``.gitignore`` says is ``*``, as tools write it into folders of what they make."""
+    try:
+        lines = (folder / ".gitignore").read_text("utf-8").splitlines()
+    except (OSError, ValueError):
+        return False
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")] == ["*"]
 
 
 def _without_venvs(names: list[str]) -> list[str]:

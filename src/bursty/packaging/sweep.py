@@ -14,10 +14,13 @@ FRESH_SECONDS = 7 * 86_400.0
 
 
 def sweep_versions(
-    blobs: BlobStore, keep: Collection[str], older_than: float, *, now: float | None = None
+    blobs: BlobStore, keep: Collection[str], older_than: float, *, now: float | None = None, dry_run: bool = False
 ) -> tuple[int, int]:
     """Remove versions that are not in ``keep`` (digests) and older than ``older_than`` seconds, and then the archives
-    that no version names; return how many blobs, and their bytes. Archives stay for two weeks at least."""
+    that no version names; return how many blobs, and their bytes. Archives stay for two weeks at least.
+
+    ``dry_run``: only count.
+    """
     now = time.time() if now is None else now
     needed: set[str] = set()
     doomed: list[BlobInfo] = []
@@ -29,7 +32,7 @@ def sweep_versions(
     before = now - max(older_than, 2 * FRESH_SECONDS)
     for kind in ("sources", "envs"):
         doomed += [info for info in blobs.list(kind) if info.key not in needed and info.modified <= before]
-    removed = [info.size for info in doomed if blobs.delete(info.key)]
+    removed = [info.size for info in doomed if dry_run or blobs.delete(info.key)]
     return len(removed), sum(removed)
 
 

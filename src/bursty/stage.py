@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bursty import wiring
 from bursty.config import Settings, load_settings
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bursty.jobs.worker import Worker, WorkerPlan
     from bursty.packaging.restore import VersionBuilder
 
+T = TypeVar("T")
 Say = Callable[[str], None]
 
 LOG_BYTES = 32 << 20
@@ -36,6 +37,17 @@ LOG_BYTES = 32 << 20
 
 def _silent(_line: str) -> None:
     pass
+
+
+class _once(functools.cached_property[T]):  # noqa: N801 (a decorator)
+    """A ``cached_property`` that threads make one of."""
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+        with instance._lock:
+            value: Any = super().__get__(instance, owner)
+        return value
 
 
 class Stage:
@@ -66,13 +78,13 @@ class Stage:
 
     # Stores
 
-    @functools.cached_property
+    @_once
     def home(self) -> Path:
         from bursty.stores.home import open_home
 
         return open_home(self.settings.home, self.settings.cache_folder)
 
-    @functools.cached_property
+    @_once
     def state(self) -> StateStore:
         if not self.settings.state:
             _ = self.home  # refused unless it is ours
@@ -80,7 +92,7 @@ class Stage:
         self._closers.append(state.close)
         return state
 
-    @functools.cached_property
+    @_once
     def blobs(self) -> BlobStore:
         if not self.settings.blobs:
             _ = self.home
@@ -88,31 +100,31 @@ class Stage:
 
     # Registries
 
-    @functools.cached_property
+    @_once
     def builder(self) -> VersionBuilder:
         from bursty.packaging.restore import VersionBuilder
 
         return VersionBuilder(lambda: self.blobs, self.settings.cache_folder)
 
-    @functools.cached_property
+    @_once
     def catalog(self) -> Catalog:
         from bursty.jobs.catalog import Catalog
 
         return Catalog(self.builder.manifest)
 
-    @functools.cached_property
+    @_once
     def versions(self) -> Versions:
         from bursty.jobs.versions import Versions
 
         return Versions(self.state, self.blobs, self.settings.cache_folder, self._describe, self.settings.actor)
 
-    @functools.cached_property
+    @_once
     def models(self) -> Models:
         from bursty.jobs.models import Models
 
         return Models(self.state, self.blobs, self.settings.actor)
 
-    @functools.cached_property
+    @_once
     def runs(self) -> Runs:
         from bursty.jobs.runs import Runs
 
@@ -120,13 +132,13 @@ class Stage:
             self.state, self.blobs, self.versions, self.catalog, actor=self.settings.actor, check=self._check_inputs
         )
 
-    @functools.cached_property
+    @_once
     def desk(self) -> StoreDesk:
         from bursty.jobs.desk import StoreDesk
 
         return StoreDesk(self.state, self.blobs, self.settings.actor)
 
-    @functools.cached_property
+    @_once
     def outbox(self) -> Outbox:
         from bursty.jobs.outbox import Outbox
 
@@ -142,7 +154,7 @@ class Stage:
 
     # What works
 
-    @functools.cached_property
+    @_once
     def session(self) -> Session:
         """Children on this machine."""
         from bursty.backends.local import usable_cores

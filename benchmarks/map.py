@@ -24,20 +24,9 @@ SHORT_UNEVEN_ROUNDS = 1
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     command.add_options(parser)
-    parser.add_argument("--peers", type=names_of(PEERS), help=", ".join(peer.name for peer in PEERS))
-    parser.add_argument("--workloads", type=names_of(WORKLOADS), help=", ".join(one.name for one in WORKLOADS))
+    parser.add_argument("--peers", type=command.names_of(PEERS), help=", ".join(peer.name for peer in PEERS))
+    parser.add_argument("--workloads", type=command.names_of(WORKLOADS), help=", ".join(one.name for one in WORKLOADS))
     return parser.parse_args(arguments)
-
-
-def names_of(known: Sequence[Peer] | Sequence[Workload]) -> Callable[[str], list[str]]:
-    def names(text: str) -> list[str]:
-        wanted = [name for name in text.split(",") if name]
-        unknown = sorted(set(wanted) - {one.name for one in known})
-        if unknown:
-            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
-        return wanted
-
-    return names
 
 
 def chosen_peers(options: argparse.Namespace) -> list[Peer]:

@@ -1,10 +1,15 @@
 """The benchmarks' harness: whoever fails is a row, medians and ratios are right, and nothing stays behind."""
 
+import contextlib
+import dataclasses
 import importlib
 import importlib.util
 import json
+import os
 import re
+import socket
 import stat
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -29,11 +34,13 @@ def script(path: Path) -> ModuleType:
 
 sys.path.insert(0, str(BENCHMARKS))
 try:
-    envs, peers, process, report, rounds, targets, command = (
+    envs, peers, process, report, rounds, targets, command, queues, servers = (
         importlib.import_module(f"harness.{name}")
-        for name in ("envs", "peers", "process", "report", "rounds", "targets", "command")
+        for name in ("envs", "peers", "process", "report", "rounds", "targets", "command", "queues", "servers")
     )
-    bench_map, bench_memory, bench_run = (script(BENCHMARKS / f"{name}.py") for name in ("map", "memory", "run"))
+    bench_map, bench_memory, bench_queue, bench_run = (
+        script(BENCHMARKS / f"{name}.py") for name in ("map", "memory", "queue", "run")
+    )
 finally:
     sys.path.remove(str(BENCHMARKS))
 work = script(BENCHMARKS / "drivers" / "work.py")
@@ -427,9 +434,12 @@ def test_an_environment_that_fails_says_why_and_is_tried_again(tmp_path: Path) -
 
 
 def test_every_peer_is_pinned() -> None:
-    for peer in peers.PEERS:
+    for peer in (*peers.PEERS, *queues.QUEUES):
         lines = (BENCHMARKS / "peers" / f"{peer.env}.txt").read_text().splitlines()
-        loose = [line for line in lines if line and not re.match(r"#|-[ce] |[A-Za-z0-9._-]+==\S+$", line)]
+        pinned = r"#|-[ce] |[A-Za-z0-9._-]+==\S+$"
+        if "-c ../../requirements.lock" in lines:
+            pinned += r"|[A-Za-z0-9._\[\]-]+$"
+        loose = [line for line in lines if line and not re.match(pinned, line)]
         assert loose == [], peer.name
         assert (BENCHMARKS / "drivers" / peer.script).exists()
 
@@ -447,6 +457,7 @@ def test_every_peer_is_pinned() -> None:
         (0.0000012, "s", "1.20 µs"),
         (1.0345, "x", "1.034×"),
         (12.34, "MB", "12.3 MB"),
+        (0.0025, "/s", "400 /s"),
     ],
 )
 def test_values_are_shown_with_three_digits(value: float, unit: str, text: str) -> None:
@@ -514,11 +525,91 @@ def test_memory_runs_in_a_new_process_each_time(tmp_path: Path, monkeypatch: pyt
     assert data["workloads"]["memory"]["bursty"]["samples"] == [20.0, 20.0, 20.0]
 
 
+# Queues
+
+
+def run_queues(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, behaviour: dict[str, dict[str, object]], *more: str
+) -> int:
+    """The benchmark on fakes of these queues, without servers."""
+    chosen = [
+        dataclasses.replace(peer, driver=fake(folder, peer.name, behaviour[peer.name]).driver, arguments=())
+        for peer in queues.QUEUES
+        if peer.name in behaviour
+    ]
+    monkeypatch.setattr(bench_queue, "QUEUES", chosen)
+    monkeypatch.setattr(envs, "ENVS", folder)
+    arguments = ["--rounds", "3", "--output", str(folder / "out"), *more]
+    return bench_queue.main(arguments, this_python, lambda: contextlib.nullcontext({"redis": "not installed"}))
+
+
+def test_queues_are_judged_beside_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    behaviour: dict[str, dict[str, object]] = {
+        "bursty": {"drain": [9.0, 0.002, 0.001, 0.002], "list": 0.010},
+        "bursty_sqlite": {"drain": 0.004, "list": 0.030},
+        "procrastinate": {"drain": [9.0, 0.003, 0.004, 0.003]},
+        "rq": {"drain": 0.02},
+    }
+    assert run_queues(tmp_path, monkeypatch, behaviour, "--workloads", "drain,list") == 0
+    said = capsys.readouterr().out
+    assert re.search(r"bursty on PostgreSQL +500 /s +1000 /s – 500 /s +1.00 +3\n", said)
+    assert re.search(r"procrastinate on PostgreSQL +333 /s .* 1.50 +3\n", said)
+    assert re.search(r"rq on Redis, Worker +50.0 /s .*of 200 calls\n", said)
+    assert re.search(r"PASS +drain +500 /s +333 /s +67%", said)
+    assert re.search(r"PASS +list +10.0 ms +20.0 ms +50% +.* on PostgreSQL", said)
+    assert re.search(r"MISS +list +30.0 ms +20.0 ms +150% +.* on SQLite", said)
+    assert "- redis: not installed" in (tmp_path / "out" / "queue.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["bursty", "bursty_sqlite"])
+def test_a_database_on_which_bursty_fails_is_a_failure(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behaviour: dict[str, dict[str, object]] = {"bursty": {}, "bursty_sqlite": {}, "huey": {"drain": "error"}}
+    assert run_queues(tmp_path, monkeypatch, behaviour, "--workloads", "drain") == 0
+    behaviour[name] = {"drain": "error"}
+    assert run_queues(tmp_path, monkeypatch, behaviour, "--workloads", "drain") == 1
+
+
+def test_slow_starts_and_filters_have_tables_of_their_own() -> None:
+    cells = {"bursty": rounds.Cell([0.01, 0.02], [{"p95": 0.05}, {"p95": 0.07}])}
+    shown = bench_queue.derived({"start": cells}, queues.workloads(short=False))
+    assert [workload.name for workload in shown] == ["start", "p95", "drain", "list"]
+    table = {"start": cells, "list": {"bursty": rounds.Cell([0.3], [{"filters": {"job": 0.1, "app": 0.3}}])}}
+    bench_queue.derived(table, queues.workloads(short=True))
+    assert table["p95"]["bursty"].samples == [0.05, 0.07]
+    [(_, header, rows)] = bench_queue.lists(table, queues.QUEUES)
+    assert header == ("filter", "bursty on PostgreSQL")
+    assert rows == [("job", "100 ms"), ("app", "300 ms")]
+
+
+def test_the_benchmark_of_queues_hides_no_module_that_it_needs() -> None:
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "queue.py", "--help"], capture_output=True, text=True, check=False
+    )
+    assert "--workloads" in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(not Path("/usr/lib/postgresql").exists(), reason="needs Debian's postgresql")
+def test_servers_run_and_end() -> None:
+    with servers.running() as facts:
+        assert facts["postgresql"].endswith("its own settings")
+        url = os.environ["BURSTY_BENCH_POSTGRES"]
+        port = int(url.rpartition(":")[2])
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    assert "BURSTY_BENCH_POSTGRES" not in os.environ
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 5)
+
+
 @pytest.mark.parametrize("arguments", [["--peers", "nobody"], ["--workloads", "nothing"]])
 def test_unknown_names_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        bench_map.parse(arguments)
-    assert "unknown: no" in capsys.readouterr().err
+    for benchmark in (bench_map, bench_queue):
+        with pytest.raises(SystemExit):
+            benchmark.parse(arguments)
+        assert "unknown: no" in capsys.readouterr().err
 
 
 def test_run_knows_its_benchmarks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
 import memory_use
@@ -21,6 +21,7 @@ import work
 
 Function = Callable[[Any], Any]
 Facts = dict[str, Any]
+Workloads = Mapping[str, Callable[..., Facts]]
 CALL_SECONDS = 3.0
 REPEAT_SECONDS = 0.3
 MOST_REPEATS = 5
@@ -121,7 +122,7 @@ def run_memory(peer: Peer, calls: int, seed: int, workers: int) -> Facts:
     return {"value": grown, "seconds": seconds, "before": before / 1e6}
 
 
-WORKLOADS: dict[str, Callable[[Peer, int, int, int], Facts]] = {
+WORKLOADS: Workloads = {
     "map": run_map,
     "futures": run_futures,
     "call": run_call,
@@ -132,10 +133,11 @@ WORKLOADS: dict[str, Callable[[Peer, int, int, int], Facts]] = {
 
 
 class Driver:
-    """Answers the parent's questions."""
+    """Answers the parent's questions. ``workloads``: what it can run, by name."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Any, workloads: Workloads) -> None:
         self.peer = peer
+        self.workloads = workloads
         self.workers = 0
 
     def answer(self, question: Facts) -> Facts:
@@ -143,7 +145,7 @@ class Driver:
             self.workers = question["workers"]
             return self.peer.start(self.workers)
         if question["do"] == "run":
-            run = WORKLOADS[question["workload"]]
+            run = self.workloads[question["workload"]]
             return run(self.peer, question["calls"], question["seed"], self.workers)
         if question["do"] == "close":
             self.peer.close()
@@ -168,8 +170,8 @@ def take_stdout() -> TextIO:
     return out
 
 
-def serve(peer: Peer, questions: TextIO, out: TextIO) -> None:
-    driver = Driver(peer)
+def serve(peer: Any, workloads: Workloads, questions: TextIO, out: TextIO) -> None:
+    driver = Driver(peer, workloads)
     for line in questions:
         question = json.loads(line)
         try:
@@ -192,9 +194,9 @@ def cold(peer: Peer, workers: int, out: TextIO) -> None:
         say(out, {"error": one_line(error)})
 
 
-def main(make: Callable[[], Peer]) -> None:
+def main(make: Callable[[], Any], workloads: Workloads = WORKLOADS) -> None:
     out = take_stdout()
     if sys.argv[1:2] == ["--cold"]:
         cold(make(), int(sys.argv[2]), out)
     else:
-        serve(make(), sys.stdin, out)
+        serve(make(), workloads, sys.stdin, out)

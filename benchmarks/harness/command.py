@@ -12,11 +12,12 @@ from typing import Any
 from harness import envs, report
 from harness.peers import Peer, Workload
 from harness.rounds import Table
-from harness.targets import SUBJECT, Verdict
+from harness.targets import Verdict
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "peers"
 EXPLANATION = "Medians of the rounds. Ratios and shares are taken within each round, and their median is shown."
 Facts = Mapping[str, Mapping[str, Any]]
+Extra = tuple[str, report.Row, Sequence[report.Row]]
 Draw = Callable[[report.Row, Sequence[report.Row]], str]
 
 
@@ -27,6 +28,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="exit with 1 unless every target is met (always when bursty fails)"
     )
+
+
+def names_of(known: Sequence[Peer] | Sequence[Workload]) -> Callable[[str], list[str]]:
+    """The type of an option that takes some of their names."""
+
+    def names(text: str) -> list[str]:
+        wanted = [name for name in text.split(",") if name]
+        unknown = sorted(set(wanted) - {one.name for one in known})
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
+        return wanted
+
+    return names
 
 
 def say(text: str) -> None:
@@ -64,14 +78,15 @@ class Run:
         verdicts: Sequence[Verdict],
         started: Facts,
         title: str,
+        more: Sequence[Extra] = (),
     ) -> int:
-        """Print, write, and give the exit code."""
+        """Print, write, and give the exit code. ``more``: tables of the benchmark's own."""
         self.facts["load after"] = report.load()
         self.facts["took"] = f"{time.monotonic() - self._begun:.0f} s"
         named = [titled(peer, started) for peer in peers]
         units = {workload.name: workload.unit for workload in workloads}
         rows = [report.verdict_row(verdict, units[verdict.workload]) for verdict in verdicts]
-        said = sections(table, named, workloads, report.text_table, "")
+        said = sections(table, named, workloads, report.text_table, "") + drawn(more, report.text_table, "")
         say("\n" + "\n\n".join([*said, "targets\n\n" + report.text_table(report.VERDICT_HEADER, rows)]))
         page = [
             f"# {title}",
@@ -80,6 +95,7 @@ class Run:
             "## Targets",
             report.markdown_table(report.VERDICT_HEADER, rows),
             *sections(table, named, workloads, report.markdown_table, "## "),
+            *drawn(more, report.markdown_table, "## "),
         ]
         data = {"facts": self.facts, "peers": started, "verdicts": [dataclasses.asdict(one) for one in verdicts]}
         files = report.write(self.name, self.options.output, {**data, "workloads": cells(table)}, "\n\n".join(page))
@@ -90,7 +106,7 @@ class Run:
 
 def subject_failed(table: Table) -> bool:
     """A peer may fail; bursty may not."""
-    return any(SUBJECT in row and bool(row[SUBJECT].reason) for row in table.values())
+    return any(bool(cell.reason) for row in table.values() for name, cell in row.items() if report.is_subject(name))
 
 
 def titled(peer: Peer, started: Facts) -> Peer:
@@ -106,6 +122,10 @@ def sections(table: Table, peers: Sequence[Peer], workloads: Sequence[Workload],
         f"{mark}{one.title}\n\n{draw(report.HEADER, report.workload_rows(one, peers, table.get(one.name, {})))}"
         for one in workloads
     ]
+
+
+def drawn(tables: Sequence[Extra], draw: Draw, mark: str) -> list[str]:
+    return [f"{mark}{title}\n\n{draw(header, rows)}" for title, header, rows in tables]
 
 
 def cells(table: Table) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,8 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Workload:
-    """``unit``: ``s``, or ``x`` for a multiple of the ideal. ``rounds`` caps how often it is sampled."""
+    """``unit``: ``s``; ``x`` for a multiple of the ideal; ``/s`` for seconds each, shown as so many a second.
+    ``rounds`` caps how often it is sampled."""
 
     name: str
     title: str
@@ -25,8 +26,8 @@ class Peer:
 
     ``env``: its file in peers/. ``only``: the workloads that it is for (empty: all). ``skip``: the reason why it can't
     reasonably do one. ``same``: a workload that is another one for it. ``calls``: how many it gets where all would
-    take for ever (its value is scaled up). ``driver``: a script that is not named like it. ``aside``: shown, but no
-    target speaks of it. ``cheap``: part of --short.
+    take for ever (its value is scaled up). ``driver``: a script that is not named like it; ``arguments``: its own.
+    ``aside``: shown, but no target speaks of it. ``cheap``: part of --short.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Peer:
     same: Mapping[str, str] = field(default_factory=dict)
     calls: Mapping[str, int] = field(default_factory=dict)
     driver: str = ""
+    arguments: tuple[str, ...] = ()
     aside: bool = False
     cheap: bool = False
 

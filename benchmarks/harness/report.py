@@ -29,6 +29,8 @@ def show(value: float, unit: str = "s") -> str:
         return f"{value:.3f}×"
     if unit == "MB":
         return f"{value:.1f} MB"
+    if unit == "/s":
+        return f"{_digits(1 / value)} /s"
     for factor, name in ((1.0, "s"), (1e-3, "ms")):
         if value >= factor:
             return f"{_digits(value / factor)} {name}"
@@ -86,7 +88,12 @@ def clean(text: str) -> str:
 
 def counts(peer: str, cell: Cell) -> bool:
     """A peer that failed in a later round keeps the value of those before; bursty does not."""
-    return not (peer == SUBJECT and cell.reason)
+    return not (is_subject(peer) and cell.reason)
+
+
+def is_subject(peer: str) -> bool:
+    """Whether it is bursty, in one of its ways."""
+    return peer == SUBJECT or peer.startswith(f"{SUBJECT}_")
 
 
 def series_of(table: Table, aside: Sequence[str]) -> Series:

@@ -110,9 +110,10 @@ class Session:
                 self._drop(peer.name, cell.reason)
             return
         asked = peer.calls.get(workload.name, workload.calls)
+        scale = 1.0 if workload.unit == "/s" else workload.calls / asked
         if asked != workload.calls:
-            cell.note = f"scaled up from {asked} calls"
-        cell.samples.append(answer["value"] * (workload.calls / asked))
+            cell.note = f"{'scaled up from' if scale > 1 else 'of'} {asked} calls"
+        cell.samples.append(answer["value"] * scale)
         cell.details.append(answer)
         cell.spent.append(answer.pop("took"))
 
@@ -144,7 +145,7 @@ class Session:
     def _driver(self, peer: Peer) -> Driver:
         if peer.name not in self._drivers:
             self._starts[peer.name] = self._starts.get(peer.name, 0) + 1
-            driver = Driver(self.python_of(peer), peer.script, self.logs / f"{peer.name}.log")
+            driver = Driver(self.python_of(peer), peer.script, self.logs / f"{peer.name}.log", *peer.arguments)
             self._drivers[peer.name] = driver
             try:
                 self.facts[peer.name] = driver.ask(START_SECONDS, do="start", workers=WORKERS)

@@ -55,13 +55,13 @@ class Series:
         ran, absent = ([peer for name, peer in some if name == workload and peer not in out] for some in keys)
         return ran, absent
 
-    def shares(self, workload: str, limit: Limit) -> list[tuple[float, float]]:
+    def shares(self, workload: str, limit: Limit, subject: str = SUBJECT) -> list[tuple[float, float]]:
         """For each round that has both: bursty's value, and the limit."""
         pairs: list[tuple[float, float]] = []
-        problem = Unmeasured(f"{SUBJECT} was not asked")
+        problem = Unmeasured(f"{subject} was not asked")
         for one in self.rounds():
             try:
-                pairs.append((one.of(workload, SUBJECT), limit(one)))
+                pairs.append((one.of(workload, subject), limit(one)))
             except Unmeasured as error:
                 problem = error
         if pairs:
@@ -76,13 +76,14 @@ Limit = Callable[[Round], float]
 @dataclass(frozen=True)
 class Target:
     """``limit`` gives the value that bursty's may not pass (``strict``: nor reach); ``None``: that of each peer, but
-    for ``but``."""
+    for ``but``. ``subject``: which bursty, where there are several."""
 
     workload: str
     promise: str
     limit: Limit | None
     strict: bool = False
     but: tuple[str, ...] = ()
+    subject: str = SUBJECT
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _of_peer(workload: str, peer: str) -> Limit:
 
 
 def _against(target: Target, limit: Limit, series: Series, note: str) -> Verdict:
-    pairs = series.shares(target.workload, limit)
+    pairs = series.shares(target.workload, limit, target.subject)
     share = statistics.median(value / most for value, most in pairs)
     kept = share < 1 if target.strict else share <= 1
     value, most = (statistics.median(column) for column in zip(*pairs, strict=True))

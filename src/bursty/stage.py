@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from bursty import wiring
 from bursty.config import Settings, load_settings
@@ -46,8 +46,7 @@ class _once(functools.cached_property[T]):  # noqa: N801 (a decorator)
         if instance is None:
             return self
         with instance._lock:
-            value: Any = super().__get__(instance, owner)
-        return value
+            return cast(Any, super()).__get__(instance, owner)
 
 
 class Stage:

@@ -51,7 +51,7 @@ def forecast(
     paths = np.array(list(run.track(simulate.starmap(calls), "simulating")))
     paths += one_off_amounts(run, one_offs, coming)
 
-    low, middle, high = np.percentile(paths, [10, 50, 90], axis=0)
+    low, middle, high = np.percentile(paths, [10, 50, 90], axis=0).round(1)
     run.save_table("history", past)  # so that whoever has the run has all that went into it
     run.save_table("forecast", pl.DataFrame({"month": coming, "low": low, "middle": middle, "high": high}))
     run.save_figure("fan", fan([*past["month"][-SHOWN:], *coming], known, low, middle, high))

@@ -1,13 +1,16 @@
 """A fan chart: what was, and what may come."""
 
+from typing import Any
+
 import numpy as np
-from matplotlib.figure import Figure
 
 SHOWN = 36  # months of the past
 
 
-def fan(months: list[str], past: np.ndarray, low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> Figure:
+def fan(months: list[str], past: np.ndarray, low: np.ndarray, middle: np.ndarray, high: np.ndarray) -> Any:
     """``months``: names of those of the past that are shown and of the coming ones."""
+    from matplotlib.figure import Figure  # here, because the many workers that simulate never draw
+
     figure = Figure(figsize=(9, 4.5), layout="tight")
     axes = figure.subplots()
     past = past[-SHOWN:]

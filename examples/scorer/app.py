@@ -26,6 +26,7 @@ Item = dict[str, Any]
 
 INDEX = "items"
 PAGE = 500  # items a request
+TIMEOUT = 10  # seconds, of a request
 KEPT = 1000  # items that the output holds, the newest
 OVERLAP = timedelta(minutes=2)  # an item may become searchable a little later than it arrived
 FIRST_LOOK = timedelta(days=1)  # how far the first run looks back
@@ -52,7 +53,7 @@ def arrival(item: Item) -> datetime:
 def fetch(since: datetime) -> Iterator[Item]:
     """All items that arrived since then, page by page."""
     address = os.environ.get("SEARCH_URL", "http://127.0.0.1:9209")
-    with Elasticsearch(address, api_key=os.environ.get("SEARCH_API_KEY"), request_timeout=10) as search:
+    with Elasticsearch(address, api_key=os.environ.get("SEARCH_API_KEY"), request_timeout=TIMEOUT) as search:
         after = None
         while True:
             found = search.search(

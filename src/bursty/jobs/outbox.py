@@ -33,7 +33,9 @@ def outbox_of(
 
 
 class Outbox:
-    """Delivers. ``notify``: sends a notice of (run, data of the row); ``None``: nobody is to be told."""
+    """Delivers. ``notify``: sends a notice of (run, data of the row); ``None``: nobody is to be told.
+
+    ``lease``: seconds after which a row is another's, whose deliverer did not come back."""
 
     def __init__(
         self,
@@ -41,16 +43,18 @@ class Outbox:
         blobs: BlobStore,
         notify: Callable[[RunRecord, dict[str, Any]], None] | None,
         *,
+        lease: float = LEASE_SECONDS,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._state = state
         self._blobs = blobs
         self._notify = notify
+        self._lease = lease
         self._say = say
 
     def deliver(self, limit: int = 20) -> int:
         """Try what is due; tell how many rows were tried. One that fails is due again later, at most an hour."""
-        items = self._state.take_outbox(limit, LEASE_SECONDS)
+        items = self._state.take_outbox(limit, self._lease)
         for item in items:
             try:
                 self._deliver(item)

@@ -129,12 +129,12 @@ class Scheduler:
 
     def _fire(self, key: str, job: JobInfo, spec: ScheduleSpec, fire: float) -> RunRecord | None:
         token = f"{key}@{fire:.3f}"
-        query = RunQuery(app=job.app, job=job.name, schedule=key, open_only=True, limit=10)
-        others = [run for run in self._state.find(query) if run.idempotency_key != token]
-        if others and spec.overlap == "skip":
-            self._say(f"{key}: a run is under way, this fire is left out")
-            return None
-        if spec.overlap == "replace":
+        if spec.overlap != "queue":
+            query = RunQuery(app=job.app, job=job.name, schedule=key, open_only=True, limit=10)
+            others = [run for run in self._state.find(query) if run.idempotency_key != token]
+            if others and spec.overlap == "skip":
+                self._say(f"{key}: a run is under way, this fire is left out")
+                return None
             for run in others:
                 self._runs.cancel(run.id)
         return self._runs.submit(

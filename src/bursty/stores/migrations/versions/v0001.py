@@ -78,6 +78,7 @@ def _index_runs() -> None:
     _index("queued", "id", where="status = 'queued'")
     _index("running", "id", where="status = 'running'")
     _index("final", "status", "id", where="status NOT IN ('queued', 'running')")
+    _index("ended", "job", "status", "id", where="status NOT IN ('queued', 'running')")
     _index("key", "app", "idempotency_key", where="idempotency_key IS NOT NULL", unique=True)
     for name in ("app", "job", "version", "created_by", "inputs_hash"):
         _index(name, name, "id")

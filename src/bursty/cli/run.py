@@ -14,7 +14,8 @@ from bursty.cli.outcome import EXIT_CODES, show_outcome, whole_json
 from bursty.cli.terminal import console, print_json, short_id
 from bursty.cli.watch import Voice, Watch
 from bursty.errors import ConfigError
-from bursty.jobs.catalog import JobInfo
+from bursty.jobs.catalog import JobInfo, jobs_of
+from bursty.packaging.snapshot import Snapshot
 from bursty.records import RunRecord, RunStatus
 from bursty.stage import Stage
 
@@ -40,12 +41,14 @@ def run(request: RunRequest) -> int:
     """The command; its exit code. Raises ``BurstyError`` when nothing was queued."""
     voice = Voice(request.quiet)
     with Stage(say=voice) as stage:
-        job = find_job(stage, request, voice, register=True)
-        given = read_options(job.form, request.arguments, request.reserved)
+        job, snapshot = find_job(stage, request, voice)
+        values = values_of(job.form, read_options(job.form, request.arguments, request.reserved))
+        if snapshot is not None:
+            stage.versions.register(snapshot, "bursty run")
         queued = stage.runs.submit(
             job.app,
             job.name,
-            values_of(job.form, given),
+            values,
             version=job.version,
             key=request.key,
             priority=request.priority,
@@ -96,7 +99,7 @@ def show_job_help(request: RunRequest) -> int:
     """``--help`` behind a job's name. Nothing is registered."""
     voice = Voice(request.quiet or not sys.stderr.isatty())
     with Stage(say=voice) as stage:
-        job = find_job(stage, request, voice, register=False)
+        job, _ = find_job(stage, request, voice)
     if request.as_json:
         print_json(describe_json(job))
     else:
@@ -107,11 +110,11 @@ def show_job_help(request: RunRequest) -> int:
 # Which job
 
 
-def find_job(stage: Stage, request: RunRequest, voice: Voice, *, register: bool) -> JobInfo:
-    """FILE::JOB as the file is now (``register``: as a version of its app), or JOB of a version that is there."""
+def find_job(stage: Stage, request: RunRequest, voice: Voice) -> tuple[JobInfo, Snapshot | None]:
+    """JOB of a version that is there, or FILE::JOB of one that is yet to be registered: the file as it is now."""
     file, mark, name = request.target.partition("::")
     if not mark and not file.endswith(".py"):
-        return _stored_job(stage, request)
+        return _stored_job(stage, request), None
     if request.version is not None or request.app is not None:
         raise ConfigError(
             "--version and --app go with the name of a job alone", f"bursty run {name or 'JOB'} --version 3"
@@ -121,10 +124,8 @@ def find_job(stage: Stage, request: RunRequest, voice: Voice, *, register: bool)
     if not name:
         known = ", ".join(f"{file}::{job}" for job in jobs_in(file)) or f"{file}::JOB"
         raise ConfigError(f"which job of {file}?", f"Write one of: {known}.")
-    if not register:
-        return _named(stage.versions.look(file, say=voice), file, name)
-    version, _ = stage.versions.take(file, "bursty run", say=voice)
-    return _named(stage.catalog.jobs(version.digest), file, name)
+    snapshot = stage.versions.snapshot(file, say=voice)
+    return _named(jobs_of(snapshot.manifest, snapshot.digest), file, name), snapshot
 
 
 def _named(jobs: Mapping[str, JobInfo], file: str, name: str) -> JobInfo:

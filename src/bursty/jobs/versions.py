@@ -12,7 +12,7 @@ from typing import Any
 
 from bursty.changes import EventDraft
 from bursty.errors import ConfigError
-from bursty.jobs.catalog import JobInfo, check_schedules, jobs_of
+from bursty.jobs.catalog import check_schedules, jobs_of
 from bursty.packaging.snapshot import Describe, Snapshot, take_snapshot
 from bursty.ports import BlobStore, StateStore
 from bursty.records import Document, Event
@@ -60,23 +60,25 @@ class Versions:
     ) -> tuple[Version, Snapshot]:
         """Snapshot the app in this file; the same content is the same version. ``promote``: make it the current one
         (``None``: only when the app has none yet). Raises as ``take_snapshot`` does."""
+        snapshot = self.snapshot(target, say=say)
+        return self.register(snapshot, message, promote=promote), snapshot
+
+    def snapshot(self, target: str | os.PathLike[str], *, say: Callable[[str], None] = lambda _line: None) -> Snapshot:
+        """The app in this file as it is now, in the blob store; nobody knows of it before ``register``."""
         snapshot = take_snapshot(target, blobs=self._blobs, cache=self._cache, describe=self._describe, say=say)
-        app = str(snapshot.manifest["app"])
         for job in jobs_of(snapshot.manifest, snapshot.digest).values():
             check_schedules(job)
+        return snapshot
+
+    def register(self, snapshot: Snapshot, message: str = "", *, promote: bool | None = None) -> Version:
+        """The other half of ``take``."""
+        app = str(snapshot.manifest["app"])
         found = self._state.document(VERSION, f"{app}/{snapshot.digest}")
         if found is None:
             found = self._record(app, snapshot, message)
         if promote or (promote is None and self._app(app).data.get("current") is None):
             self.promote(app, snapshot.digest)
-        return self._version(found, self._current(app)), snapshot
-
-    def look(
-        self, target: str | os.PathLike[str], *, say: Callable[[str], None] = lambda _line: None
-    ) -> Mapping[str, JobInfo]:
-        """The jobs that this file declares now; no version is registered. Raises as ``take`` does."""
-        snapshot = take_snapshot(target, blobs=self._blobs, cache=self._cache, describe=self._describe, say=say)
-        return jobs_of(snapshot.manifest, snapshot.digest)
+        return self._version(found, self._current(app))
 
     def _record(self, app: str, snapshot: Snapshot, message: str) -> Document:
         described = snapshot.manifest["describe"]["apps"]

@@ -11,6 +11,7 @@ hold the leases with it, and a crash of the process alone loses nothing.
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import threading
 import time
@@ -44,6 +45,8 @@ T = TypeVar("T")
 
 SCHEME = "sqlite:///"
 BUSY_SECONDS = 30.0
+LOOK_SECONDS = 0.001
+"""How often a writer looks whether it is its turn."""
 POLL_SECONDS = 0.03
 """How often a waiting thread looks whether another process has written: it reads a counter in shared memory."""
 
@@ -108,8 +111,10 @@ class Sqlite:
         with self._errors(), self._engine.connect() as connection:
             if sql_schema.is_current(connection, str(self.path)):
                 return
-            _use_wal(connection)
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            driver: Any = connection.connection.driver_connection
+            # Readers beside a writer. Where the file system can't do that, it stays as it is, which is slower.
+            _begin(driver, "PRAGMA journal_mode = WAL")
+            _begin(driver)
             try:
                 if not sql_schema.is_current(connection, str(self.path)):
                     sql_schema.upgrade(connection)
@@ -147,19 +152,24 @@ class Sqlite:
         """Do ``work`` with a connection and the time, as one transaction."""
         self._check_fork()
         with self._lock, self._errors():
-            connection = self._writer = self._writer or self._engine.connect()
+            connection = self._writer = self._writer or self._new_writer()
             driver: Any = connection.connection.driver_connection
             try:
                 if durable != self._is_durable:
                     driver.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                     self._is_durable = durable
-                driver.execute("BEGIN IMMEDIATE")
+                _begin(driver)
                 result = work(connection, self.clock())
                 driver.execute("COMMIT")
             except BaseException:
                 self._roll_back(connection)
                 raise
             return result
+
+    def _new_writer(self) -> sa.Connection:
+        connection = self._engine.connect()
+        connection.exec_driver_sql("PRAGMA busy_timeout = 0")  # see ``_begin``
+        return connection
 
     def _roll_back(self, connection: sa.Connection) -> None:
         """Also what SQLite has rolled back by itself, say on a full disk. The next write gets a new connection."""
@@ -280,21 +290,19 @@ def _make_private(path: Path) -> None:
         ) from error
 
 
-def _use_wal(connection: sa.Connection) -> None:
-    """Readers beside a writer. Where the file system can't do that, SQLite stays as it is, which is slower.
-
-    SQLite does not wait for others who do the same just now; it is asked again.
-    """
+def _begin(driver: sqlite3.Connection, statement: str = "BEGIN IMMEDIATE") -> None:
+    """Wait for other processes ourselves: SQLite sleeps up to 100 ms between its looks, so that those who come late and
+    look at the right moment go first again and again."""
     end = time.monotonic() + BUSY_SECONDS
     while True:
         try:
-            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-        except exc.OperationalError as error:
+            driver.execute(statement)
+        except sqlite3.OperationalError as error:
             if not _name(error).startswith("SQLITE_BUSY") or time.monotonic() > end:
                 raise
-            time.sleep(0.02)
         else:
             return
+        time.sleep(random.uniform(0.2, 1.8) * LOOK_SECONDS)
 
 
 def _name(error: exc.DBAPIError | sqlite3.Error) -> str:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -97,9 +98,21 @@ def load(name: str, file: str) -> ModuleType:
     return module
 
 
-def command(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).with_name("bursty")
-    return subprocess.run([program, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=240)
+def command(shown: Shown, line: str) -> subprocess.CompletedProcess[str]:
+    """Type it, in the folder that ``examples/`` is in."""
+    settings = {**shown.settings, "cache": str(shown.folder / "cache")}
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environ = {**os.environ, **{f"BURSTY_{name.upper()}": value for name, value in settings.items()}, "PATH": programs}
+    words = shlex.split(line)
+    return subprocess.run(
+        words, cwd=shown.folder, env=environ, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def first_commands(name: str) -> list[str]:
+    """What the page of an example begins with."""
+    page = (EXAMPLES / name / "README.md").read_text(encoding="utf-8")
+    return re.search(r"\n\n((?:    .+\n)+)", page)[1].split("\n")[:-1]
 
 
 def test_every_example_has_a_page_that_tells_its_story() -> None:
@@ -167,6 +180,18 @@ def test_two_versions_of_the_forecast_live_side_by_side(company: Shown) -> None:
         assert digests(elsewhere, elsewhere.runs.get(second.id))["forecast"] != before["forecast"]
 
 
+def test_the_forecasts_page_begins_with_commands_that_run(tmp_path: Path) -> None:
+    shown = Shown("revenue", tmp_path)
+    for line in first_commands("revenue"):
+        done = command(shown, line)
+        assert done.returncode == 0, done.stderr
+    with shown.stage as stage:
+        assert [stage.versions.get("revenue", run.version).number for run in stage.runs.list()] == [2, 1]
+        compared = command(shown, f"bursty runs compare {' '.join(run.id for run in stage.runs.list())}")
+    assert compared.returncode == 0, compared.stderr
+    assert re.search(r"last year off by \(percent\) +6\.93\d+ +10\.0\d+", compared.stdout)
+
+
 @pytest.fixture(scope="module")
 def revenue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     shown = Shown("revenue", tmp_path_factory.mktemp("revenue"))
@@ -214,27 +239,21 @@ def test_the_forecast_refuses_what_makes_no_sense(revenue: Shown) -> None:
 
 def test_a_worker_drains_the_plans_and_ends(tmp_path: Path) -> None:
     planner = Shown("planner", tmp_path)
-    ranges = [("2026-12-01", "2026-12-31"), ("2026-12-25", "2027-01-06"), ("2028-02-28", "2028-03-01")]
-    environment = {f"BURSTY_{name.upper()}": value for name, value in planner.settings.items()}
-    with pytest.MonkeyPatch.context() as patch, planner.stage as stage:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        patch.setenv("BURSTY_CACHE", str(tmp_path / "cache"))
-        for first, last in ranges:
-            done = command(
-                tmp_path, "run", "examples/planner/app.py::plan", "--first", first, "--last", last, "--detach"
-            )
+    *asked, worker = first_commands("planner")
+    ranges = [("2026-12-01", "2026-12-31"), ("2027-01-01", "2027-12-31"), ("2026-12-27", "2027-01-02")]
+    asked.append(asked[0].replace(ranges[0][0], ranges[2][0]).replace(ranges[0][1], ranges[2][1]))
+    with planner.stage as stage:
+        for line in asked:
+            done = command(planner, line)
             assert done.returncode == 0, done.stderr
-        wrong = command(
-            tmp_path, "run", "examples/planner/app.py::plan", "--first", "2026-12-31", "--last", "2026-12-01"
-        )
+        wrong = command(planner, asked[0].replace("2026-12-31", "2026-11-30"))
         assert wrong.returncode == 2
-        assert "last: must not be before the first day, 2026-12-31" in wrong.stderr
+        assert "last: must not be before the first day, 2026-12-01" in wrong.stderr
         assert [run.status for run in stage.runs.list()] == [RunStatus.QUEUED] * 3
-        worker = command(tmp_path, "worker")
-        assert worker.returncode == 0, worker.stderr
-        assert stage.state.pending().idle
-        runs = [run for run in stage.runs.list() if run.status == RunStatus.SUCCEEDED][::-1]
+        done = command(planner, worker)
+        assert done.returncode == 0, done.stderr
+        runs = stage.runs.list()[::-1]
+        assert [run.status for run in runs] == [RunStatus.SUCCEEDED] * 3
         plans = [planner.table(run, "plan") for run in runs]
 
     example = load("planner", "app")
@@ -247,7 +266,8 @@ def test_a_worker_drains_the_plans_and_ends(tmp_path: Path) -> None:
             counts = {"reading": 14, "swimming": 9, "cooking": 7}
             counts |= {"hiking": 11, "museum": 4} if weekday in ("Saturday", "Sunday") else {}
             assert activity == example.recommend(counts, day)
-    assert plans[0]["activity"][-7:].to_list() == plans[1]["activity"][:7].to_list()
+    week = plans[2]["activity"].to_list()
+    assert week == plans[0]["activity"][-5:].to_list() + plans[1]["activity"][:2].to_list()
 
 
 def test_what_was_done_often_is_recommended_often() -> None:

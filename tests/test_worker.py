@@ -84,6 +84,13 @@ def test_failures_are_tried_again_and_told(lab: Lab) -> None:
     assert (lucky.status, lucky.attempt) == (RunStatus.SUCCEEDED, 2)
 
 
+def test_the_users_own_line_is_in_the_error(lab: Lab) -> None:
+    error = lab.finished("fails_deep").error or ""
+    assert error.startswith("ZeroDivisionError")
+    assert 'File "app.py"' in error
+    assert len(error.splitlines()) < 20
+
+
 def test_a_run_that_takes_too_long_is_killed(lab: Lab, tmp_path: Path) -> None:
     run = lab.finished("slow", path=str(tmp_path / "pid"))
     assert run.status == RunStatus.TIMED_OUT

@@ -36,6 +36,21 @@ def failing(run: Run) -> None:
     raise ValueError(f"attempt {run.attempt} failed")
 
 
+@app.job
+def fails_deep() -> None:
+    import json
+
+    json.loads("{", object_hook=None, parse_float=None, cls=Deep, depth=20)
+
+
+class Deep:
+    def __init__(self, depth: int, **_: object) -> None:
+        self.depth = depth
+
+    def decode(self, text: str) -> None:
+        exec(compile("def f(n):\n    return f(n - 1) if n else 1 / 0\nf(20)", "/lib/deep.py", "exec"), {})
+
+
 @app.job(retries=1)
 def second_time_lucky(run: Run) -> None:
     if run.attempt == 1:

@@ -24,6 +24,7 @@ ERROR_CHARS = 4000
 METRICS_BYTES = 16 << 10
 VERSION_FOLDER = re.compile(r'(?<=")/[^"\n]*/sources/[0-9a-f]{32}/tree/')
 """Where a version's files lie on this machine: in tracebacks, files go by their names in the project."""
+OWN_FRAME = re.compile(r'\s*File "[^/<]')
 
 
 class Attempt:
@@ -150,6 +151,13 @@ def words_of(error: BaseException) -> str:
     what = str(error) if isinstance(error, BurstyError) else f"{type(error).__name__}: {error}"
     cause = error if isinstance(error, RemoteError) else error.__cause__
     trace = cause.remote_traceback if isinstance(cause, RemoteError) else ""
-    lines = VERSION_FOLDER.sub("", trace.rstrip()).splitlines()[-ERROR_LINES:]
+    lines = _end_of(VERSION_FOLDER.sub("", trace.rstrip()).splitlines())
     text = what if isinstance(error, RemoteError) or not lines else f"{what}\n\n" + "\n".join(lines)
     return text if len(text) <= ERROR_CHARS else f"{text[: ERROR_CHARS // 2]}\n…\n{text[-ERROR_CHARS // 2 :]}"
+
+
+def _end_of(lines: list[str]) -> list[str]:
+    """The last lines of a traceback; where these lie deep in a library, the user's own line that led there, too."""
+    start = max(0, len(lines) - ERROR_LINES)
+    own = max((number for number, line in enumerate(lines) if OWN_FRAME.match(line)), default=start)
+    return lines[start:] if own >= start else [*lines[own : own + 2], "  …", *lines[start:]]

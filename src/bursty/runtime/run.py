@@ -111,7 +111,9 @@ class Run:
         number: Any = scalar.item() if hasattr(scalar, "item") else scalar  # numpy's numbers
         if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
             raise ConfigError(f"the metric {name!r} must be a finite number, not {value!r}")
-        self._store.tell("run.metric", name=_checked(name), value=number)
+        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 100:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"{name!r} can't name a metric", "Use up to 100 printable characters.")
+        self._store.tell("run.metric", name=name, value=number)
 
     @property
     def cancelled(self) -> bool:

@@ -8,13 +8,16 @@ In README.md and docs/, each page is run in an empty folder, its blocks in order
   nothing must succeed, whatever it prints.
 - ``python notest``, ``sh`` and all others are only shown.
 
-In what is printed, ``...`` stands for anything.
+In a command, ``RUN1``, ``RUN2``, … are the ids of the runs that the page has asked for, in order. In what is printed,
+``...`` stands for anything.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +36,7 @@ class Step(NamedTuple):
     """A command of a page and what it prints; ``None``: the page doesn't say."""
 
     line: int
-    command: str | list[str]
+    command: str
     printed: str | None
     stderr_too: bool = False
 
@@ -87,18 +90,27 @@ def environment(folder: Path) -> dict[str, str]:
     return {
         **os.environ,
         "PATH": tools + os.pathsep + os.environ["PATH"],
-        "XDG_CACHE_HOME": str(folder / ".cache"),
+        "XDG_CACHE_HOME": str(folder.with_name(f"{folder.name}.cache")),  # no part of the page's project
         "COLUMNS": "120",
         "MPLBACKEND": "Agg",
         "PYTHONIOENCODING": "utf-8",
     }
 
 
+def with_ids(command: str, folder: Path) -> str:
+    """The command about runs of this page, as a reader types it."""
+    if not re.search(r"\bRUN\d\b", command):
+        return command
+    with contextlib.closing(sqlite3.connect(folder / ".bursty" / "state.sqlite")) as state:
+        ids = [row[0] for row in state.execute("SELECT id FROM bursty_runs ORDER BY id")]
+    return re.sub(r"\bRUN(\d)\b", lambda found: ids[int(found[1]) - 1], command)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page_runs_as_it_stands(page: Path, folder: Path) -> None:
     for step in steps_of(page.read_text(encoding="utf-8"), folder):
         done = subprocess.run(
-            ["bash", "-c", step.command],
+            ["bash", "-c", with_ids(step.command, folder)],
             cwd=folder,
             env=environment(folder),
             stdin=subprocess.DEVNULL,

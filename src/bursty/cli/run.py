@@ -68,7 +68,7 @@ def attend(stage: Stage, queued: RunRecord, voice: Voice, *, detach: bool, as_js
             _show_queued(queued, voice.quiet)
         return 0
     watch = Watch(stage, voice, all_stderr=as_json)
-    ended = watch.follow(queued, work=True)
+    ended = watch.follow(queued)
     if as_json:
         print_json(whole_json(stage, ended))
     elif not voice.quiet or ended.status != RunStatus.SUCCEEDED:

@@ -18,6 +18,7 @@ from typing import Any
 
 from bursty.cli.ending import SIGNALS
 from bursty.cli.terminal import console, short_id
+from bursty.errors import StoreError
 from bursty.jobs.logs import LogLine, Tail
 from bursty.jobs.worker import Worker, WorkerPlan
 from bursty.records import RunRecord, RunStatus
@@ -28,22 +29,20 @@ READ_SECONDS = 0.5
 """How often the stores are asked for news."""
 ENDED = 0
 """Among signals: the worker has ended."""
+AT_ONCE = 0.0
+"""As the time at which a child is killed."""
 
 
 class Voice:
-    """Tells in a line what takes long; the newest such line stands beside the progress."""
+    """Tells in lines what takes long, and of trouble. ``hidden``: lines that others tell better."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
-        self.newest = ""
         self.hidden: set[str] = set()
-        self.bar: Bar | None = None
 
     def __call__(self, line: str) -> None:
-        self.newest = line
-        if self.quiet or line in self.hidden or (self.bar is not None and self.bar.shown):
-            return
-        print(line, file=sys.stderr, flush=True)
+        if not self.quiet and line not in self.hidden:
+            print(line, file=sys.stderr, flush=True)
 
 
 class Bar:
@@ -95,39 +94,31 @@ class Bar:
 
 
 class Watch:
-    """Follows one run to its end. ``quiet``: say nothing but errors; ``all_stderr``: stdout is for JSON."""
+    """Makes one run here, and follows it to its end, also when others have begun it; a store that is away for a while
+    is asked again. ``all_stderr``: stdout is for JSON."""
 
     def __init__(self, stage: Stage, voice: Voice, *, all_stderr: bool = False) -> None:
         self._stage = stage
         self._voice = voice
         self._all_stderr = all_stderr
-        self._worker: Worker | None = None
         self._failed: list[BaseException] = []
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.interrupted: int | None = None
         """The signal that asked for an end, if one did."""
 
-    def follow(self, run: RunRecord, *, work: bool) -> RunRecord:
-        """The run once it is over. ``work``: it is made here, unless somebody else makes it already.
-
-        Raises what the worker raised.
-        """
+    def follow(self, run: RunRecord) -> RunRecord:
+        """The run once it is over; as it is, when somebody insisted on an end. Raises what the worker raised."""
         self._voice.hidden = {f"{run.job} {run.id}: {status}" for status in RunStatus}
-        bar = Bar(not self._voice.quiet)
-        self._voice.bar = bar
-        thread = self._start(run) if work else None
+        worker, thread = self._start(run)
         try:
-            with self._listening(), bar:
-                return self._loop(run, bar)
+            with self._listening(), Bar(not self._voice.quiet) as bar:
+                return self._loop(run, bar, worker)
         finally:
-            self._voice.bar = None
-            if thread is not None and self._worker is not None:
-                self._worker.stop()
-                thread.join(15)
+            worker.stop()
+            thread.join(15)
 
-    def _start(self, run: RunRecord) -> threading.Thread:
-        plan = WorkerPlan(only=run.id, secrets=self._stage.secrets())
-        worker = self._worker = self._stage.worker(plan)
+    def _start(self, run: RunRecord) -> tuple[Worker, threading.Thread]:
+        worker = self._stage.worker(WorkerPlan(only=run.id, secrets=self._stage.secrets()))
 
         def work() -> None:
             try:
@@ -139,40 +130,37 @@ class Watch:
 
         thread = threading.Thread(target=work, name="bursty-worker", daemon=True)
         thread.start()
-        return thread
+        return worker, thread
 
-    def _loop(self, run: RunRecord, bar: Bar) -> RunRecord:
+    def _loop(self, run: RunRecord, bar: Bar, worker: Worker) -> RunRecord:
         tail, looked, ended = Tail(self._stage.blobs, run.id), 0.0, False
         while True:
             if ended or time.monotonic() - looked >= READ_SECONDS:
                 looked = time.monotonic()
-                run = self._stage.runs.get(run.id)
-                for line in tail.read(run.attempt):
-                    self._print(bar, line)
+                with self._patience():
+                    run = self._stage.runs.get(run.id)
+                    for line in tail.read(run.attempt):
+                        self._print(bar, line)
                 if run.is_final:
                     return run
                 if self._failed:
                     raise self._failed[0]
                 if ended and self.interrupted is not None:
                     return run
-            bar.show(self._words(run), self._told(run))
+            attempt = worker.attempts.get((run.id, run.attempt))
+            bar.show(_words(run), attempt.progress if attempt is not None else run.progress)
             with contextlib.suppress(queue.Empty):
                 number = self._signals.get(timeout=LOOK_SECONDS)
                 ended = ended or number == ENDED
                 if number != ENDED:
-                    self._end(run, number)
+                    self._end(run, number, worker)
 
-    def _words(self, run: RunRecord) -> str:
-        if run.cancel_requested:
-            return f"cancelling {run.job}"
-        if run.status == RunStatus.QUEUED:
-            return f"{run.job} is queued" if run.attempt == 0 else f"{run.job} will be tried again"
-        return self._voice.newest if self._voice.newest and not self._told(run) else run.job
-
-    def _told(self, run: RunRecord) -> str | None:
-        """The newest word on progress: the child's, when it runs here."""
-        attempt = self._worker.attempts.get((run.id, run.attempt)) if self._worker is not None else None
-        return attempt.progress if attempt is not None else run.progress
+    @contextlib.contextmanager
+    def _patience(self) -> Generator[None]:
+        try:
+            yield
+        except StoreError as error:
+            self._voice(f"trying again: {error.message}")
 
     def _print(self, bar: Bar, line: LogLine) -> None:
         if not self._voice.quiet:
@@ -193,22 +181,27 @@ class Watch:
     def _take(self, number: int, _frame: object) -> None:
         self._signals.put(number)
 
-    def _end(self, run: RunRecord, number: int) -> None:
+    def _end(self, run: RunRecord, number: int, worker: Worker) -> None:
         """The first asks for an end, the second kills, the third leaves."""
-        if self._worker is None:  # somebody else makes the run; only looking at it ends
-            raise KeyboardInterrupt
         if self.interrupted is None:
-            self.interrupted = number
-            self._stage.runs.cancel(run.id)
-            self._say(f"cancelling run {short_id(run.id)}; Ctrl-C again kills it")
+            with self._patience():
+                self._stage.runs.cancel(run.id)
+                self.interrupted = number
+                print(f"\rcancelling run {short_id(run.id)}; Ctrl-C again kills it", file=sys.stderr, flush=True)
             return
-        attempts = list(self._worker.attempts.values())
-        if not attempts or all(attempt.cancel_at is not None and attempt.cancel_at <= 0 for attempt in attempts):
-            self._worker.stop()
+        attempts = list(worker.attempts.values())
+        if not attempts or all(attempt.cancel_at == AT_ONCE for attempt in attempts):
+            worker.stop()
         for attempt in attempts:
-            attempt.cancel_at = 0.0
+            attempt.cancel_at = AT_ONCE
             if attempt.future is not None:
                 attempt.future.cancel()
 
-    def _say(self, text: str) -> None:
-        print(f"\r{text}", file=sys.stderr, flush=True)
+
+def _words(run: RunRecord) -> str:
+    """What a run does that says nothing itself."""
+    if run.cancel_requested:
+        return f"cancelling {run.job}"
+    if run.status == RunStatus.QUEUED:
+        return f"{run.job} is queued" if run.attempt == 0 else f"{run.job} will be tried again"
+    return run.job

@@ -79,7 +79,7 @@ class Postgres:
         self._failures = (exc.DBAPIError, exc.TimeoutError, psycopg.Error)
         self._target = _parse(url)
         self._patience = patience
-        self.url = self._target.set(drivername="postgresql", password=None).render_as_string()
+        self.url = _without_secrets(self._target)
         self.wakes = Wakes()
         self._open()
         self._prepare()
@@ -258,6 +258,12 @@ def _parse(url: str) -> sa.URL:
             "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with %40 for an @ in the password.",
         ) from None
     return target.set(drivername="postgresql+psycopg")
+
+
+def _without_secrets(target: sa.URL) -> str:
+    place = target.difference_update_query(("password", "sslpassword"))
+    known = sa.URL.create("postgresql", place.username, None, place.host, place.port, place.database, place.query)
+    return known.render_as_string()
 
 
 # Statements

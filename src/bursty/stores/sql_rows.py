@@ -32,12 +32,13 @@ def fetch_runs(connection: sa.Connection, text: str, binds: Mapping[str, Any]) -
     describe so many columns than the database to find a row. Raises the driver's errors."""
     driver: Any = connection.connection.driver_connection
     if connection.dialect.name == "postgresql":
-        text = _pyformat(text)
+        text = pyformat(text)
     return [run_of(row) for row in driver.execute(text, binds).fetchall()]
 
 
 @lru_cache(1024)
-def _pyformat(text: str) -> str:
+def pyformat(text: str) -> str:
+    """The text with placeholders as psycopg has them."""
     return re.sub(r"(?<!:):(\w+)", r"%(\1)s", text.replace("%", "%%"))
 
 

@@ -18,12 +18,14 @@ import pytest
 
 from bursty.cli import complete
 from bursty.cli.main import app as commands
+from bursty.cli.watch import Voice, Watch
 from bursty.config import Settings
 from bursty.core import runstate
-from bursty.errors import BurstyError, ConfigError, InputsInvalid
+from bursty.errors import BurstyError, ConfigError, InputsInvalid, StoreError
 from bursty.records import RunQuery, RunRecord, RunStatus
 from bursty.stage import Stage
-from labs import eventually
+from bursty.stores.memory import MemoryState
+from labs import Lab, eventually
 
 BURSTY = [sys.executable, "-c", "from bursty.cli import main; main()"]
 
@@ -425,6 +427,34 @@ def test_logs_are_followed_until_the_run_is_over(project: Project, call: Call) -
         follower.kill()
     assert out == "growth is 0.05\nto stderr\nwarning: look at this\n"
     assert "succeeded" in err
+
+
+class Away(MemoryState):
+    """A store that can't be reached for a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refuses = 0
+
+    def get(self, run: str) -> RunRecord | None:
+        if self.refuses:
+            self.refuses -= 1
+            raise StoreError("the database is away")
+        return super().get(run)
+
+
+def test_looking_on_outlasts_a_store_that_is_away(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = Away()
+    lab = Lab(tmp_path, tmp_path / "cache", state)
+    try:
+        queued = lab.submit("good")
+        state.refuses = 3
+        ended = Watch(lab.stage, Voice(quiet=False)).follow(queued)
+    finally:
+        lab.close()
+    assert ended.status == RunStatus.SUCCEEDED
+    assert state.refuses == 0
+    assert "growing by" in capsys.readouterr().out
 
 
 # bursty runs

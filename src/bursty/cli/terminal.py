@@ -67,6 +67,7 @@ def columns(*headers: str, right: Sequence[str] = (), fold: Sequence[str] = ()) 
             justify="right" if header in right else "left",
             overflow="fold" if header in fold else "ellipsis",
             no_wrap=header not in fold,
+            min_width=8 if header in ("run", "newest run") else None,  # a shortened id names nothing
         )
     return table
 

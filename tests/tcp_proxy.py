@@ -53,9 +53,9 @@ class Proxy:
 
     def _start(self, work: object, *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)  # type: ignore[arg-type]
-        with self._lock:
-            self._threads.append(thread)
         thread.start()
+        with self._lock:
+            self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
 
     def _accept(self) -> None:
         while True:
@@ -66,10 +66,12 @@ class Proxy:
             server = socket.create_connection(("127.0.0.1", self._target))
             with self._lock:
                 self._open |= {client, server}
-            self._start(self._pump, client, server, 0)
-            self._start(self._pump, server, client, 1)
+            ended: list[int] = []
+            self._start(self._pump, client, server, 0, ended)
+            self._start(self._pump, server, client, 1, ended)
 
-    def _pump(self, source: socket.socket, sink: socket.socket, way: int) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, way: int, ended: list[int]) -> None:
+        """``ended``: the ways that came to their end in good order; after both, the connection is closed."""
         passed = 0
         try:
             while data := source.recv(65536):
@@ -79,7 +81,10 @@ class Proxy:
                 sink.sendall(data)
             else:
                 sink.shutdown(socket.SHUT_WR)
-                return
+                with self._lock:
+                    ended.append(way)
+                    if len(ended) < 2:
+                        return
         except OSError:
             pass
         for end in (source, sink):

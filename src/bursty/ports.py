@@ -173,6 +173,13 @@ class StateStore(Protocol):
         No run goes to two callers."""
         ...
 
+    def change_and_claim(
+        self, changes: Sequence[Change], owner: str, lease: float, limit: int, app: str | None = None
+    ) -> tuple[Sequence[RunRecord | None], Sequence[RunRecord]]:
+        """``change``, then ``claim``, in one transaction where the store has such: the way of a worker from one run to
+        the next. What both give. Raises as ``change`` does; when only the claim fails, nothing is claimed."""
+        ...
+
     def expired(self, limit: int) -> Sequence[RunRecord]:
         """Running ones whose lease has ended (by ``skew``) and that may not be claimed: for ``runstate.reap``."""
         ...

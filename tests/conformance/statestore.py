@@ -18,6 +18,7 @@ from bursty.core.runstate import Ending
 from bursty.ports import StateStore
 from bursty.records import OutboxDraft, Pending, RunQuery, RunRecord, RunStatus
 from conformance.statestore_documents import DocumentContract
+from conformance.statestore_handover import HandOverContract
 from conformance.statestore_model import ModelContract
 from conformance.statestore_outbox import OutboxContract
 from conformance.statestore_races import RaceContract
@@ -465,6 +466,7 @@ class StateStoreSuite(
     RunContract,
     ChangeContract,
     ClaimContract,
+    HandOverContract,
     WaitContract,
     OutboxContract,
     DocumentContract,

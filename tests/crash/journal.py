@@ -51,12 +51,28 @@ class Journaled:
     def claim(self, owner: str, lease: float, limit: int, app: str | None = None) -> Sequence[RunRecord]:
         asked_at = time.monotonic()
         runs = self._inner.claim(owner, lease, limit, app)
+        self._note_claims(runs, asked_at)
+        return runs
+
+    def change_and_claim(
+        self, changes: Sequence[Change], owner: str, lease: float, limit: int, app: str | None = None
+    ) -> tuple[Sequence[RunRecord | None], Sequence[RunRecord]]:
+        asked_at = time.monotonic()
+        try:
+            after, claimed = self._inner.change_and_claim(changes, owner, lease, limit, app)
+        except StoreError as error:
+            self._note_all(changes, [None] * len(changes), asked_at, told=error.message)
+            raise
+        self._note_all(changes, after, asked_at)
+        self._note_claims(claimed, asked_at)
+        return after, claimed
+
+    def _note_claims(self, runs: Sequence[RunRecord], asked_at: float) -> None:
         for run in runs:
             told = {"owner": run.owner, "lease_until": run.lease_until}
             self._journal.write("claim", asked_at=asked_at, run=run.id, attempt=run.attempt, **told)
         with self._lock:
             self._claimed |= {(run.id, run.attempt): run for run in runs}
-        return runs
 
     def change(self, *changes: Change) -> Sequence[RunRecord | None]:
         renewals = {place for place, change in enumerate(changes) if change.event is None}
@@ -68,12 +84,16 @@ class Journaled:
         try:
             after = self._inner.change(*changes)
         except StoreError as error:
-            for change in changes:
-                self._note(change, None, asked_at, told=error.message)
+            self._note_all(changes, [None] * len(changes), asked_at, told=error.message)
             raise
-        for change, run in zip(changes, after, strict=True):
-            self._note(change, run, asked_at, told="accepted" if run is not None else "refused")
+        self._note_all(changes, after, asked_at)
         return after
+
+    def _note_all(
+        self, changes: Sequence[Change], after: Sequence[RunRecord | None], asked_at: float, told: str = ""
+    ) -> None:
+        for change, run in zip(changes, after, strict=True):
+            self._note(change, run, asked_at, told=told or ("accepted" if run is not None else "refused"))
 
     def _note(self, change: Change, run: RunRecord | None, asked_at: float, told: str) -> None:
         kind = change.event.kind if change.event is not None else "renew"

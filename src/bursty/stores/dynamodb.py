@@ -216,6 +216,15 @@ class DynamoState:
                 raise
         return claimed
 
+    def change_and_claim(
+        self, changes: Sequence[Change], owner: str, lease: float, limit: int, app: str | None = None
+    ) -> tuple[Sequence[RunRecord | None], Sequence[RunRecord]]:
+        after = self.change(*changes)
+        try:
+            return after, self.claim(owner, lease, limit, app)
+        except StoreError:
+            return after, []  # what was changed must be told; the next claim tells what is wrong
+
     def _claim(self, owner: str, lease: float, limit: int, app: str | None, claimed: list[RunRecord]) -> bool:
         """Claim up to ``limit`` more; tell whether one went to others."""
         due = condition(runstate.claim(owner, lease, self.skew).when, self.now())

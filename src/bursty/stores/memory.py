@@ -114,6 +114,12 @@ class MemoryState:
             changed = [self._change(replace(change, run=run.id), now) for run in chosen]
         return [run for run in changed if run is not None]
 
+    def change_and_claim(
+        self, changes: Sequence[Change], owner: str, lease: float, limit: int, app: str | None = None
+    ) -> tuple[Sequence[RunRecord | None], Sequence[RunRecord]]:
+        with self._lock:
+            return self.change(*changes), self.claim(owner, lease, limit, app)
+
     def _open_runs(self, app: str | None = None) -> list[RunRecord]:
         return [run for name in self._open if (run := self._runs[name]) and (app is None or run.app == app)]
 

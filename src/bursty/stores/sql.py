@@ -54,6 +54,9 @@ class Database(Protocol):
     def submit(self, run: RunRecord, event: EventDraft) -> tuple[RunRecord, bool]: ...
     def change(self, changes: Sequence[Change]) -> list[RunRecord | None]: ...
     def claim(self, change: Change, limit: int, app: str | None) -> list[RunRecord]: ...
+    def change_and_claim(
+        self, changes: Sequence[Change], claim: Change, limit: int, app: str | None
+    ) -> tuple[list[RunRecord | None], list[RunRecord]]: ...
     def wait(self, timeout: float) -> None: ...
     def close(self) -> None: ...
 
@@ -92,8 +95,13 @@ class SqlState:
         return self._db.change(changes) if changes else []
 
     def claim(self, owner: str, lease: float, limit: int, app: str | None = None) -> Sequence[RunRecord]:
-        runs = self._db.claim(runstate.claim(owner, lease, self.skew), limit, app)
-        return sorted(runs, key=lambda run: (-run.priority, run.not_before, run.id))
+        return _by_priority(self._db.claim(runstate.claim(owner, lease, self.skew), limit, app))
+
+    def change_and_claim(
+        self, changes: Sequence[Change], owner: str, lease: float, limit: int, app: str | None = None
+    ) -> tuple[Sequence[RunRecord | None], Sequence[RunRecord]]:
+        after, claimed = self._db.change_and_claim(changes, runstate.claim(owner, lease, self.skew), limit, app)
+        return after, _by_priority(claimed)
 
     def wait(self, timeout: float) -> None:
         self._db.wait(timeout)
@@ -236,6 +244,10 @@ class SqlState:
     def delete_document(self, kind: str, key: str, *, rev: int) -> bool:
         text = "DELETE FROM bursty_documents WHERE kind = :kind AND key = :key AND rev = :rev"
         return self._write_one(text, kind=plain(kind), key=plain(key), rev=rev)
+
+
+def _by_priority(runs: list[RunRecord]) -> list[RunRecord]:
+    return sorted(runs, key=lambda run: (-run.priority, run.not_before, run.id))
 
 
 def _open(url: str, clock: Clock | None, patience: float) -> Database:

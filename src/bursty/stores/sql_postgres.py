@@ -183,28 +183,31 @@ class Postgres:
         return self.read(work)
 
     def change(self, changes: Sequence[Change]) -> list[RunRecord | None]:
-        asked = [_change(change) for change in changes]
-        if len(asked) == 1:
-            text, binds = asked[0]
+        if len(changes) == 1:
+            text, binds = _change(changes[0])
             return [*self.read(lambda connection: fetch_runs(connection, text, binds))] or [None]
-        # Always in the order of ids, so that no two wait for each other.
-        order = sorted(range(len(asked)), key=lambda number: changes[number].run or "")
-        after: list[RunRecord | None] = [None] * len(asked)
-
-        def work(connection: sa.Connection, _: float) -> None:
-            for number in order:
-                text, binds = asked[number]
-                after[number] = next(iter(fetch_runs(connection, text, binds)), None)
-
-        self.write(work)
-        return after
+        return self.write(lambda connection, _: _change_all(connection, changes))
 
     def claim(self, change: Change, limit: int, app: str | None) -> list[RunRecord]:
-        binds = Binds(app=app, limit=limit)
-        due = select_due(change, NOW, app, self.locking, binds)
-        text = f"WITH due AS MATERIALIZED ({due}), {_updated(change, 'id IN (SELECT id FROM due)', binds)}"
+        text, binds = _claim(change, limit, app)
         self.wakes.looking()
         return self.read(lambda connection: fetch_runs(connection, text, binds))
+
+    def change_and_claim(
+        self, changes: Sequence[Change], claim: Change, limit: int, app: str | None
+    ) -> tuple[list[RunRecord | None], list[RunRecord]]:
+        self.wakes.looking()
+        if len(changes) == 1:
+            run, (text, binds) = changes[0].run, _change_and_claim(changes[0], claim, limit, app)
+            runs = self.read(lambda connection: fetch_runs(connection, text, binds))
+            after = [found for found in runs if found.id == run]
+            return [*after] or [None], [found for found in runs if found.id != run]
+
+        def work(connection: sa.Connection, _: float) -> tuple[list[RunRecord | None], list[RunRecord]]:
+            after = _change_all(connection, changes)
+            return after, fetch_runs(connection, *_claim(claim, limit, app))
+
+        return self.write(work)
 
     # Waiting
 
@@ -283,18 +286,51 @@ INSERT_RUN = (
 def _change(change: Change) -> tuple[str, Binds]:
     """A change as one statement, and its values."""
     binds = Binds(run=plain(change.run))
-    when = condition(change.when, NOW, binds)
-    return f"WITH {_updated(change, f'id = :run AND {when}', binds)}", binds
+    return f"WITH {_updated(change, _of_run(change, binds), binds)} {_after(change)}", binds
 
 
-def _updated(change: Change, where: str, binds: Binds) -> str:
-    """The update, what is written with it, and the runs as they are then; who waits is told when one is queued."""
+def _change_all(connection: sa.Connection, changes: Sequence[Change]) -> list[RunRecord | None]:
+    """One by one, always in the order of ids, so that no two wait for each other."""
+    after: list[RunRecord | None] = [None] * len(changes)
+    for number in sorted(range(len(changes)), key=lambda number: changes[number].run or ""):
+        after[number] = next(iter(fetch_runs(connection, *_change(changes[number]))), None)
+    return after
+
+
+def _claim(claim: Change, limit: int, app: str | None) -> tuple[str, Binds]:
+    """A claim as one statement."""
+    binds = Binds(app=app, limit=limit)
+    due = select_due(claim, NOW, app, Postgres.locking, binds)
+    return f"WITH due AS MATERIALIZED ({due}), {_updated(claim, CLAIMED, binds)} {_after(claim)}", binds
+
+
+def _change_and_claim(change: Change, claim: Change, limit: int, app: str | None) -> tuple[str, Binds]:
+    """Both as one statement. Both halves see the runs as they were before it, so the claim leaves out the changed run:
+    no row may be written twice."""
+    binds = Binds(run=plain(change.run), app=app, limit=limit)
+    changed = _updated(change, _of_run(change, binds), binds)
+    due = select_due(claim, NOW, app, Postgres.locking, binds, also="id <> :run")
+    claimed = _updated(claim, CLAIMED, binds, "2")
+    both = f"WITH {changed}, due AS MATERIALIZED ({due}), {claimed}"
+    return f"{both} {_after(change)} UNION ALL {_after(claim, '2')}", binds
+
+
+def _of_run(change: Change, binds: Binds) -> str:
+    return f"id = :run AND {condition(change.when, NOW, binds)}"
+
+
+CLAIMED = "id IN (SELECT id FROM due)"
+
+
+def _updated(change: Change, where: str, binds: Binds, number: str = "") -> str:
+    """The update and what is written with it. ``number``: tells it from another one in the same statement."""
     then = assignments(change.then, NOW, binds, event=change.event is not None)
-    parts = [f"u AS (UPDATE bursty_runs SET {then} WHERE {where} RETURNING {COLUMNS})"]
+    u = f"u{number}"
+    parts = [f"{u} AS (UPDATE bursty_runs SET {then} WHERE {where} RETURNING {COLUMNS})"]
     if change.event is not None:
         kind, actor, data = map(binds.add, (change.event.kind, change.event.actor, to_json(change.event.data)))
-        rows = f"SELECT id, seq, {kind}, {actor}, {NOW}, {data} FROM u"
-        parts.append(f"e AS (INSERT INTO bursty_events ({EVENT_COLUMNS}) {rows})")
+        rows = f"SELECT id, seq, {kind}, {actor}, {NOW}, {data} FROM {u}"
+        parts.append(f"e{number} AS (INSERT INTO bursty_events ({EVENT_COLUMNS}) {rows})")
     if change.outbox:
         drafts = [
             f"({number}, {binds.add(draft.kind)}, {binds.add(to_json(draft.data))})"
@@ -302,12 +338,17 @@ def _updated(change: Change, where: str, binds: Binds) -> str:
         ]
         rows = (
             f"SELECT id || '/' || seq || '/' || number, id, app, draft.kind, draft.data, 0, {NOW}, {NOW} "
-            f"FROM u, (VALUES {', '.join(drafts)}) AS draft (number, kind, data)"
+            f"FROM {u}, (VALUES {', '.join(drafts)}) AS draft (number, kind, data)"
         )
         columns = "id, run, app, kind, data, tries, due, created_at"
-        parts.append(f"o AS (INSERT INTO bursty_outbox ({columns}) {rows})")
-    notify = f", {NOTIFY}" if change.then.get("status") == RunStatus.QUEUED else ""
-    return f"{', '.join(parts)} SELECT {COLUMNS}{notify} FROM u"
+        parts.append(f"o{number} AS (INSERT INTO bursty_outbox ({columns}) {rows})")
+    return ", ".join(parts)
+
+
+def _after(change: Change, number: str = "") -> str:
+    """The runs as they are then; who waits is told when one is queued."""
+    told = f"CAST({NOTIFY} AS TEXT)" if change.then.get("status") == RunStatus.QUEUED else "NULL"
+    return f"SELECT {COLUMNS}, {told} FROM u{number}"
 
 
 # Failures

@@ -200,9 +200,8 @@ class Sqlite:
         def work(connection: sa.Connection, now: float) -> list[RunRecord | None]:
             return [self._change(connection, change, now) for change in changes]
 
-        after = self.write(work, durable=any(change.event is not None for change in changes))
-        if any(run is not None and run.status == "queued" for run in after):
-            self.wakes.wake()
+        after = self.write(work, durable=_must_last(changes))
+        self._tell(after)
         return after
 
     def _change(self, connection: sa.Connection, change: Change, now: float) -> RunRecord | None:
@@ -221,19 +220,38 @@ class Sqlite:
         return run
 
     def claim(self, change: Change, limit: int, app: str | None) -> list[RunRecord]:
-        def work(connection: sa.Connection, now: float) -> list[RunRecord]:
-            binds = Binds(now=now, app=app, limit=limit)
-            then = assignments(change.then, ":now", binds, event=change.event is not None)
-            due = select_due(change, ":now", app, "", binds)
-            text = f"UPDATE bursty_runs SET {then} WHERE id IN ({due}) RETURNING {COLUMNS}"
-            runs = fetch_runs(connection, text, binds)
-            if runs and change.event is not None:
-                events = [event_values(run.id, run.seq, change.event, now) for run in runs]
-                connection.execute(statement(INSERT_EVENT), events)
-            return runs
+        self._look()
+        return self.write(lambda connection, now: self._claim(connection, change, limit, app, now), durable=False)
+
+    def change_and_claim(
+        self, changes: Sequence[Change], claim: Change, limit: int, app: str | None
+    ) -> tuple[list[RunRecord | None], list[RunRecord]]:
+        def work(connection: sa.Connection, now: float) -> tuple[list[RunRecord | None], list[RunRecord]]:
+            after = [self._change(connection, change, now) for change in changes]
+            return after, self._claim(connection, claim, limit, app, now)
 
         self._look()
-        return self.write(work, durable=False)
+        after, claimed = self.write(work, durable=_must_last(changes))
+        self._tell(after)
+        return after, claimed
+
+    def _claim(
+        self, connection: sa.Connection, change: Change, limit: int, app: str | None, now: float
+    ) -> list[RunRecord]:
+        binds = Binds(now=now, app=app, limit=limit)
+        then = assignments(change.then, ":now", binds, event=change.event is not None)
+        due = select_due(change, ":now", app, "", binds)
+        text = f"UPDATE bursty_runs SET {then} WHERE id IN ({due}) RETURNING {COLUMNS}"
+        runs = fetch_runs(connection, text, binds)
+        if runs and change.event is not None:
+            events = [event_values(run.id, run.seq, change.event, now) for run in runs]
+            connection.execute(statement(INSERT_EVENT), events)
+        return runs
+
+    def _tell(self, after: Sequence[RunRecord | None]) -> None:
+        """Wake who waits, when a run was queued again."""
+        if any(run is not None and run.status == "queued" for run in after):
+            self.wakes.wake()
 
     # Waiting
 
@@ -273,6 +291,11 @@ class Sqlite:
         now = self.clock()
         row = self.read(lambda connection: connection.execute(statement(next_due(":now")), {"now": now}).one())
         return min((at for at in row if at is not None), default=float("inf"))
+
+
+def _must_last(changes: Sequence[Change]) -> bool:
+    """Whether somebody was promised these: all but renewals."""
+    return any(change.event is not None for change in changes)
 
 
 def _make_private(path: Path) -> None:

@@ -74,15 +74,16 @@ def select_pending(now: str, app: str | None) -> str:
     )
 
 
-def select_due(change: Change, now: str, app: str | None, locking: str, binds: Binds) -> str:
-    """The ids of at most ``:limit`` runs that a claim fits, the first by priority. ``locking``: what keeps others off.
+def select_due(change: Change, now: str, app: str | None, locking: str, binds: Binds, *, also: str = "") -> str:
+    """The ids of at most ``:limit`` runs that a claim fits, the first by priority. ``locking``: what keeps others off;
+    ``also``: one more condition.
 
     Each way to be due is looked up by itself, along its own index, whatever the database knows of its tables.
     """
     ways = next((clause.groups for clause in change.when if isinstance(clause, AnyOf)), ((),))
     always = tuple(clause for clause in change.when if not isinstance(clause, AnyOf))
-    of_app = "" if app is None else f"AND {OF_APP}"
-    wheres = [f"{condition((*way, *always), now, binds)} {of_app}" for way in ways]
+    more = " AND ".join(["", *filter(None, [also, app and OF_APP])])
+    wheres = [f"{condition((*way, *always), now, binds)}{more}" for way in ways]
     parts = [
         f"SELECT * FROM (SELECT id, priority, not_before FROM bursty_runs WHERE {where} "
         f"ORDER BY {BY_PRIORITY} LIMIT :limit {locking}) AS way{number}"

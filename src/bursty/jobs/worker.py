@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from bursty.core import runstate
 from bursty.core.redact import Redactor
@@ -58,6 +58,10 @@ class Tally:
     ended: int = 0
     retried: int = 0
     stale: int = 0
+
+
+Ended: TypeAlias = tuple[Attempt, runstate.Ending, runstate.Change]
+"""An attempt that is over, how it ended, and what is to be written of it."""
 
 
 def owner_name() -> str:
@@ -112,8 +116,7 @@ class Worker:
         self._caretaker.start()
         try:
             while not self._stopping.is_set():
-                self._record()
-                claimed = self._claim()
+                claimed = self._turn()
                 if not claimed and not self.attempts and not self._unrecorded and self._is_through():
                     break
                 if not claimed or len(self.attempts) >= self._plan.slots:
@@ -180,6 +183,25 @@ class Worker:
             return run is None or run.is_final
         return False
 
+    def _turn(self) -> bool:
+        """Record what has ended and begin what is due, in one transaction where the store has such; tell whether
+        anything was begun."""
+        ended = self._ended()
+        if not ended or self._plan.only is not None or self._stopping.is_set():
+            self._record(ended)
+            return self._claim()
+        free = self._plan.slots - len(self.attempts) + len(ended)
+        try:
+            results, claimed = self._state.change_and_claim(
+                [change for _, _, change in ended], self.owner, self._plan.lease, free, self._plan.app
+            )
+        except StoreError as error:
+            self._keep_all(ended, error)
+            return False
+        self._take_up(claimed)  # first, so that children are at work while the rest is done
+        self._recorded_all(ended, results)
+        return bool(claimed)
+
     # Begin
 
     def _claim(self) -> bool:
@@ -189,12 +211,15 @@ class Worker:
         claimed: Sequence[RunRecord] = ()
         with self._patience("no run could be claimed"):
             claimed = self._claimed(free)
+        self._take_up(claimed)
+        return bool(claimed)
+
+    def _take_up(self, claimed: Sequence[RunRecord]) -> None:
         for run in claimed:
             self.tally.claimed += 1
             attempt = Attempt(run, self._blobs, self._scratch, self._plan.secrets)
             self.attempts[attempt.key] = attempt
             self._begin(attempt)
-        return bool(claimed)
 
     def _claimed(self, free: int) -> Sequence[RunRecord]:
         if self._plan.only is None:
@@ -253,27 +278,37 @@ class Worker:
     def _redacted(self, text: str) -> str:
         return Redactor(self._plan.secrets).redact(text)
 
-    def _record(self) -> None:
-        """Write the outcomes, all in one transaction where the store has such. What can't be written is kept."""
+    def _ended(self) -> list[Ended]:
+        """What is to be recorded. What can't be handed in is kept for the next time."""
         pending, self._unrecorded = self._unrecorded, []
-        changes: list[tuple[Attempt, runstate.Ending, runstate.Change]] = []
+        ended: list[Ended] = []
         for attempt, ending in pending:
             if attempt.is_stale:
                 self._forget(attempt)
                 continue
             try:
-                changes.append((attempt, *self._change_of(attempt, ending)))
+                ended.append((attempt, *self._change_of(attempt, ending)))
             except (StoreError, OSError) as error:
                 self._keep(attempt, ending, error)
-        if not changes:
+        return ended
+
+    def _record(self, ended: Sequence[Ended]) -> None:
+        """Write the outcomes. What can't be written is kept."""
+        if not ended:
             return
         try:
-            results = self._state.change(*(change for _, _, change in changes))
+            results = self._state.change(*(change for _, _, change in ended))
         except StoreError as error:
-            for attempt, ending, _ in changes:
-                self._keep(attempt, ending, error)
+            self._keep_all(ended, error)
             return
-        for (attempt, ending, change), result in zip(changes, results, strict=True):
+        self._recorded_all(ended, results)
+
+    def _keep_all(self, ended: Sequence[Ended], error: StoreError) -> None:
+        for attempt, ending, _ in ended:
+            self._keep(attempt, ending, error)
+
+    def _recorded_all(self, ended: Sequence[Ended], results: Sequence[RunRecord | None]) -> None:
+        for (attempt, ending, change), result in zip(ended, results, strict=True):
             self._recorded(attempt, ending, change, result)
 
     def _keep(self, attempt: Attempt, ending: runstate.Ending, error: Exception) -> None:
@@ -347,7 +382,7 @@ class Worker:
             while True:
                 if (ended := self._news.get_nowait()) is not None:
                     self._take(ended)
-        self._record()
+        self._record(self._ended())
         for attempt in list(self.attempts.values()):
             if attempt.future is not None:
                 attempt.future.cancel()

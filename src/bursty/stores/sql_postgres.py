@@ -21,7 +21,7 @@ from bursty.changes import Change, EventDraft
 from bursty.errors import ConfigError, MissingExtra, StoreError
 from bursty.records import RUN_FIELDS, RunRecord, RunStatus
 from bursty.stores import sql_schema
-from bursty.stores.sql_rows import fetch_runs, present, statement, values_of
+from bursty.stores.sql_rows import fetch_all, fetch_runs, present, statement, values_of
 from bursty.stores.sql_text import (
     COLUMNS,
     EVENT_COLUMNS,
@@ -186,7 +186,7 @@ class Postgres:
         if len(changes) == 1:
             text, binds = _change(changes[0])
             return [*self.read(lambda connection: fetch_runs(connection, text, binds))] or [None]
-        return self.write(lambda connection, _: _change_all(connection, changes))
+        return self.read(lambda connection: _change_all(connection, changes)[0])
 
     def claim(self, change: Change, limit: int, app: str | None) -> list[RunRecord]:
         text, binds = _claim(change, limit, app)
@@ -203,11 +203,7 @@ class Postgres:
             after = [found for found in runs if found.id == run]
             return [*after] or [None], [found for found in runs if found.id != run]
 
-        def work(connection: sa.Connection, _: float) -> tuple[list[RunRecord | None], list[RunRecord]]:
-            after = _change_all(connection, changes)
-            return after, fetch_runs(connection, *_claim(claim, limit, app))
-
-        return self.write(work)
+        return self.read(lambda connection: _change_all(connection, changes, _claim(claim, limit, app)))
 
     # Waiting
 
@@ -289,12 +285,18 @@ def _change(change: Change) -> tuple[str, Binds]:
     return f"WITH {_updated(change, _of_run(change, binds), binds)} {_after(change)}", binds
 
 
-def _change_all(connection: sa.Connection, changes: Sequence[Change]) -> list[RunRecord | None]:
-    """One by one, always in the order of ids, so that no two wait for each other."""
+def _change_all(
+    connection: sa.Connection, changes: Sequence[Change], claim: tuple[str, Binds] | None = None
+) -> tuple[list[RunRecord | None], list[RunRecord]]:
+    """All in one transaction and one round trip, then the claim. Always in the order of ids, so that no two wait for
+    each other."""
+    order = sorted(range(len(changes)), key=lambda number: changes[number].run or "")
+    asked = [_change(changes[number]) for number in order]
+    rows = fetch_all(connection, asked if claim is None else [*asked, claim])
     after: list[RunRecord | None] = [None] * len(changes)
-    for number in sorted(range(len(changes)), key=lambda number: changes[number].run or ""):
-        after[number] = next(iter(fetch_runs(connection, *_change(changes[number]))), None)
-    return after
+    for number, runs in zip(order, rows, strict=False):
+        after[number] = runs[0] if runs else None
+    return after, rows[-1] if claim is not None else []
 
 
 def _claim(claim: Change, limit: int, app: str | None) -> tuple[str, Binds]:

@@ -36,6 +36,14 @@ def fetch_runs(connection: sa.Connection, text: str, binds: Mapping[str, Any]) -
     return [run_of(row) for row in driver.execute(text, binds).fetchall()]
 
 
+def fetch_all(connection: sa.Connection, statements: Sequence[tuple[str, Mapping[str, Any]]]) -> list[list[RunRecord]]:
+    """As ``fetch_runs``, several statements in one transaction and, as PostgreSQL can, one round trip."""
+    driver: Any = connection.connection.driver_connection
+    with driver.pipeline(), driver.transaction():
+        cursors = [driver.execute(pyformat(text), binds) for text, binds in statements]
+    return [[run_of(row) for row in cursor.fetchall()] for cursor in cursors]
+
+
 @lru_cache(1024)
 def pyformat(text: str) -> str:
     """The text with placeholders as psycopg has them."""

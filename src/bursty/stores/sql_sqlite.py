@@ -47,7 +47,7 @@ SCHEME = "sqlite:///"
 BUSY_SECONDS = 30.0
 LOOK_SECONDS = 0.001
 """How often a writer looks whether it is its turn."""
-POLL_SECONDS = 0.03
+POLL_SECONDS = 0.01
 """How often a waiting thread looks whether another process has written: it reads a counter in shared memory."""
 
 VALUES = ", ".join(f":{name}" for name in RUN_FIELDS)
@@ -265,7 +265,8 @@ class Sqlite:
         """A number that changes when any other connection has written; each thread watches with one of its own."""
         if not hasattr(self._here, "watch"):
             self._here.watch = self._engine.connect()
-        return self._here.watch.exec_driver_sql("PRAGMA data_version").scalar_one()
+        driver: Any = self._here.watch.connection.driver_connection
+        return driver.execute("PRAGMA data_version").fetchall()[0][0]
 
     def wait(self, timeout: float) -> None:
         self._check_fork()

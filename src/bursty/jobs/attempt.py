@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import threading
@@ -79,8 +80,10 @@ class Attempt:
 
     def clean(self) -> None:
         """Remove its folders."""
-        for folder in (self.scratch, self.scratch.with_name(f"{self.scratch.name}.in")):
-            shutil.rmtree(folder, ignore_errors=True)
+        scratch = str(self.scratch)
+        for folder in (scratch, f"{scratch}.in"):
+            if os.path.lexists(folder):  # most attempts need none
+                shutil.rmtree(folder, ignore_errors=True)
 
     # What the child says
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 PR_SET_CHILD_SUBREAPER = 36
 """From <sys/prctl.h>: orphans among our descendants become our children (prctl(2))."""
@@ -21,7 +22,7 @@ def no_strays() -> Generator[None]:
     if sys.platform != "linux":
         yield
         return
-    prctl = ctypes.CDLL(None).prctl
+    prctl = _prctl()
     before = set(_children())
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
@@ -29,6 +30,11 @@ def no_strays() -> Generator[None]:
     finally:
         _kill_children(before)
         prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+@functools.cache
+def _prctl() -> Callable[..., int]:
+    return ctypes.CDLL(None).prctl
 
 
 def _kill_children(spared: set[int]) -> None:

@@ -74,7 +74,6 @@ class Sqlite:
         self.path = Path(path).absolute()
         self.url = f"{SCHEME}{self.path}"
         self.clock = clock
-        self.wakes = Wakes()
         _make_private(self.path)
         self._open()
         self._prepare()
@@ -83,6 +82,7 @@ class Sqlite:
 
     def _open(self) -> None:
         self._pid = os.getpid()
+        self.wakes = Wakes()
         self._lock = threading.Lock()
         self._here = threading.local()
         self._engine = sa.create_engine(
@@ -188,7 +188,7 @@ class Sqlite:
             if (given := present(connection, run)) is not None:
                 return given, False
             connection.execute(INSERT_RUN, values_of(fresh))
-            connection.execute(statement(INSERT_EVENT), event_values(run.id, 1, event, now))
+            _write_events(connection, [event_values(run.id, 1, event, now)])
             return fresh, True
 
         given, new = self.write(work)
@@ -214,7 +214,7 @@ class Sqlite:
             return None
         run = runs[0]
         if change.event is not None:
-            connection.execute(statement(INSERT_EVENT), event_values(run.id, run.seq, change.event, now))
+            _write_events(connection, [event_values(run.id, run.seq, change.event, now)])
         if change.outbox:
             connection.execute(INSERT_OUTBOX, outbox_values(run, change.outbox, now))
         return run
@@ -244,8 +244,7 @@ class Sqlite:
         text = f"UPDATE bursty_runs SET {then} WHERE id IN ({due}) RETURNING {COLUMNS}"
         runs = fetch_runs(connection, text, binds)
         if runs and change.event is not None:
-            events = [event_values(run.id, run.seq, change.event, now) for run in runs]
-            connection.execute(statement(INSERT_EVENT), events)
+            _write_events(connection, [event_values(run.id, run.seq, change.event, now) for run in runs])
         return runs
 
     def _tell(self, after: Sequence[RunRecord | None]) -> None:
@@ -292,6 +291,12 @@ class Sqlite:
         now = self.clock()
         row = self.read(lambda connection: connection.execute(statement(next_due(":now")), {"now": now}).one())
         return min((at for at in row if at is not None), default=float("inf"))
+
+
+def _write_events(connection: sa.Connection, events: Sequence[dict[str, Any]]) -> None:
+    """Past SQLAlchemy, as ``fetch_runs``."""
+    driver: Any = connection.connection.driver_connection
+    driver.executemany(INSERT_EVENT, events)
 
 
 def _must_last(changes: Sequence[Change]) -> bool:

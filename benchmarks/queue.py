@@ -20,7 +20,7 @@ from harness.queues import LIST_TITLE, LISTS, QUEUES, TARGETS, workloads
 from harness.rounds import Cell, Session, Table
 from harness.targets import Verdict, judge
 
-ROUNDS = 5
+ROUNDS = 9
 SHORT_ROUNDS = 1
 
 

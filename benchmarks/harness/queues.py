@@ -32,7 +32,7 @@ TARGETS = (
 
 
 def workloads(short: bool) -> list[Workload]:
-    start, drain, runs = (20, 200, 10_000) if short else (60, 2000, 100_000)
+    start, drain, runs = (20, 200, 10_000) if short else (40, 1000, 100_000)
     return [
         Workload("start", "from submit to start, the worker waiting, one run at a time", start),
         Workload("drain", f"runs a second of one worker, a backlog of {drain:,} no-op runs", drain, "/s"),

@@ -80,7 +80,6 @@ class Postgres:
         self._target = _parse(url)
         self._patience = patience
         self.url = _without_secrets(self._target)
-        self.wakes = Wakes()
         self._open()
         self._prepare()
 
@@ -88,6 +87,7 @@ class Postgres:
 
     def _open(self) -> None:
         self._pid = os.getpid()
+        self.wakes = Wakes()
         self._closed = threading.Event()
         self._listener: threading.Thread | None = None
         self._guard = threading.Lock()
@@ -120,7 +120,7 @@ class Postgres:
         """Let the connections go; used again, they are made again."""
         self._check_fork()
         self._closed.set()
-        self._listener = None
+        self._closed, self._listener = threading.Event(), None
         self._engine.dispose()
 
     # Reading and writing
@@ -217,25 +217,25 @@ class Postgres:
     def _start_listener(self) -> None:
         with self._guard:
             if self._listener is None or not self._listener.is_alive():
-                self._closed.clear()
-                self._listener = threading.Thread(target=self._listen, name="bursty-listen", daemon=True)
+                task = (self._engine, self._closed, self.wakes)
+                self._listener = threading.Thread(target=_listen, args=task, name="bursty-listen", daemon=True)
                 self._listener.start()
 
-    def _listen(self) -> None:
-        """Hear of runs that have become due, for all threads of this process, over a connection of its own."""
-        import psycopg
 
-        closed, engine = self._closed, self._engine
-        while not closed.is_set():
-            try:
-                with _own_connection(engine) as connection:
-                    connection.execute(f"LISTEN {CHANNEL}")
-                    self.wakes.wake()  # nobody knows what was said before
-                    while not closed.is_set():
-                        for _ in connection.notifies(timeout=LISTEN_SECONDS, stop_after=1):
-                            self.wakes.wake()
-            except (psycopg.Error, exc.DBAPIError, exc.TimeoutError):
-                closed.wait(LISTEN_SECONDS)
+def _listen(engine: sa.Engine, closed: threading.Event, wakes: Wakes) -> None:
+    """Hear of runs that have become due, for all threads of this process, over a connection of its own."""
+    import psycopg
+
+    while not closed.is_set():
+        try:
+            with _own_connection(engine) as connection:
+                connection.execute(f"LISTEN {CHANNEL}")
+                wakes.wake()  # nobody knows what was said before
+                while not closed.is_set():
+                    for _ in connection.notifies(timeout=LISTEN_SECONDS, stop_after=1):
+                        wakes.wake()
+        except (psycopg.Error, exc.DBAPIError, exc.TimeoutError):
+            closed.wait(LISTEN_SECONDS)
 
 
 def _own_connection(engine: sa.Engine) -> psycopg.Connection[Any]:

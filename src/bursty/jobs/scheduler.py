@@ -26,6 +26,8 @@ KIND = "schedule"
 POLL_SECONDS = 1.0
 GRACE_SECONDS = 60.0
 """A fire that is dealt with later than this counts as missed."""
+BATCH = 50
+"""Fires that are dealt with before the cursor moves on."""
 MAX_FIRES = 10_000
 """Missed fires that are looked at in one go."""
 
@@ -101,22 +103,29 @@ class Scheduler:
         return self._timetables[name]
 
     def _look_at(self, key: str, job: JobInfo, spec: ScheduleSpec) -> list[RunRecord]:
+        """In batches, so that a scheduler that dies leaves little to be done again. One whose batch was dealt with by
+        another as well leaves the rest to that one."""
         now = self._state.now()
-        document = self._state.document(KIND, key)
-        if document is None or document.data["spec"] != asdict(spec):
-            self._begin(key, spec, document, now)
-            return []
-        if document.data["paused"]:
-            return []
-        due, cursor = _due(self._timetable(spec), spec, document.data["cursor"], now)
-        if cursor is None:
-            return []
-        queued = [run for fire in due.run if (run := self._fire(key, job, spec, fire)) is not None]
+        queued: list[RunRecord] = []
+        while (document := self._state.document(KIND, key)) is not None and document.data["spec"] == asdict(spec):
+            if document.data["paused"]:
+                return queued
+            due, cursor = _due(self._timetable(spec), spec, document.data["cursor"], now)
+            if cursor is None:
+                return queued
+            batch = [run for fire in due.run if (run := self._fire(key, job, spec, fire)) is not None]
+            queued += batch
+            if not self._move_on(document, due, cursor, batch):
+                return queued
+        self._begin(key, spec, document, now)
+        return queued
+
+    def _move_on(self, document: Document, due: Due, cursor: float, queued: Sequence[RunRecord]) -> bool:
+        """Whether nobody else did so before."""
         data = {**document.data, "cursor": cursor, **({"run": queued[-1].id} if queued else {})}
         details = {"fires": due.skipped[-20:], "count": len(due.skipped)}
         event = EventDraft("missed", "scheduler", details) if due.skipped else None
-        self._state.put_document(KIND, key, data, rev=document.rev, event=event)
-        return queued
+        return self._state.put_document(KIND, document.key, data, rev=document.rev, event=event) is not None
 
     def _begin(self, key: str, spec: ScheduleSpec, document: Document | None, now: float) -> None:
         """A schedule that is new or was changed counts from now."""
@@ -137,7 +146,7 @@ class Scheduler:
                 return None
             for run in others:
                 self._runs.cancel(run.id)
-        return self._runs.submit(
+        queued = self._runs.submit(
             job.app,
             job.name,
             dict(spec.inputs),
@@ -146,12 +155,15 @@ class Scheduler:
             created_by=f"schedule {key}",
             schedule=key,
         )
+        self._say(f"{key}: queued run {queued.id}")
+        return queued
 
 
 def _due(timetable: Timetable, spec: ScheduleSpec, cursor: float, now: float) -> tuple[Due, float | None]:
-    """What to do about the fires since ``cursor``, and the newest of them."""
-    fires = timetable.fires_between(cursor, now, MAX_FIRES)
-    if len(fires) == MAX_FIRES and spec.missed != "all" and (newest := timetable.last_until(now)) is not None:
+    """What to do about the fires since ``cursor`` (of many that are all wanted: about the first), and the newest of
+    these."""
+    fires = timetable.fires_between(cursor, now, BATCH if spec.missed == "all" else MAX_FIRES)
+    if len(fires) == MAX_FIRES and (newest := timetable.last_until(now)) is not None:
         fires = [newest]  # a backlog that nobody wants: the newest stands for it
     return missed(fires, now, spec.missed, GRACE_SECONDS), (fires[-1] if fires else None)
 

@@ -1,6 +1,6 @@
 # make demo and make test need Python >= 3.11, make and git; tools/bootstrap fetches the rest into this folder.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock bench venv clean
+.PHONY: help demo test soak check format lock bench venv clean
 
 VENV := .venv/bin
 PYTEST_ARGS ?= -n 2
@@ -19,6 +19,10 @@ test: ## everything the tests need, make check, and all tests
 	@tools/system-packages
 	@$(MAKE) --no-print-directory check
 	$(VENV)/python -m pytest $(PYTEST_ARGS)
+
+soak: venv ## the crash test for some minutes, with real children: SEED=7 RUNS=1000 STORE=sqlite
+	@tools/system-packages
+	$(VENV)/python tests/crash/soak.py $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) $(STORE)
 
 check: venv ## lint, format, types, import contracts, cycles, file lengths
 	$(VENV)/ruff check .

@@ -6,7 +6,7 @@ from bursty import App, Run
 
 app = App("crash")
 
-SCHEDULES = 10
+SCHEDULES = 4
 
 
 def work(run: Run, seconds: float, failures: int) -> None:

@@ -53,7 +53,7 @@ class Life:
 def problems_of_workers(ended: Ended) -> list[str]:
     """Nothing, when all is well."""
     lives = {run.id: Life(run, ended.events[run.id]) for run in ended.runs}
-    found = [f"stuck: {words}" for words in ended.stuck]
+    found = [f"nobody ended it: {words}" for words in ended.stuck]
     found += _asked_once(ended)
     for life in lives.values():
         found += [f"{life.run.job} {life.run.id}: {words} ({' '.join(life.kinds)})" for words in _of_run(life, ended)]
@@ -209,7 +209,7 @@ def _of_crew(ended: Ended) -> Iterator[str]:
 
 def problems_of_schedulers(ended: Ended) -> list[str]:
     """Each fire is one run; nothing else is a run."""
-    found = list(_of_crew(ended))
+    found = [*ended.stuck, *_of_crew(ended)]
     keys = Counter(run.idempotency_key for run in ended.runs)
     found += [f"the fire {key} has {number} runs" for key, number in keys.items() if number != 1]
     for name, fires in ended.fires.items():

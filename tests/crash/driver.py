@@ -24,7 +24,6 @@ from crash import plan
 from crash.crew import Crew
 from crash.ground import Ground
 from crash.plan import Blow, Order, Outage
-from labs import eventually
 
 USERS = 16
 PAGE = 500
@@ -92,14 +91,12 @@ def hit_workers(ground: Ground) -> Ended:
     for outage in plan.outages(trial):
         storm.at(outage.at, lambda outage=outage: _take_away(ended, storm, outage))
     storm.rage()
-    until = time.monotonic() + trial.patience
-    while not (is_over := _is_over(ground)) and time.monotonic() < until:
-        time.sleep(0.1)
-    if not is_over:
+    if not _comes_true(lambda: _is_over(ground), trial.patience):
         ended.stuck = [f"{run.id} {run.status}" for run in ground.state.find(RunQuery(open_only=True, limit=PAGE))]
         ended.stuck += [f"outbox rows: {ground.state.pending().outbox}"]
     ended.crew.end()
-    _read(ended)
+    ended.runs = _all_runs(ended)
+    ended.events = {run.id: ground.state.events(run.id) for run in ended.runs}
     ended.seconds = time.monotonic() - began
     return ended
 
@@ -120,13 +117,14 @@ def hit_schedulers(ground: Ground) -> Ended:
     def cursors() -> dict[str, float]:
         return {item.key: item.data["cursor"] for item in state.documents(KIND)}
 
-    eventually(lambda: min(cursors().values()) > now, trial.patience)
+    if not _comes_true(lambda: min(cursors().values()) > now, trial.patience):
+        ended.stuck = [f"the schedules stand at {cursors()}, at {now} all should be past it"]
     ended.crew.end()
     for info in schedules:
         until = cursors()[info.key]
         fires = timetable_of(info.spec).fires_between(since[info.key], until, 100_000)
         ended.fires[info.key] = {f"{info.key}@{fire:.3f}" for fire in fires}
-    _read(ended)
+    ended.runs = _all_runs(ended)
     ended.seconds = time.monotonic() - began
     return ended
 
@@ -191,6 +189,17 @@ def _take_away(ended: Ended, storm: Storm, outage: Outage) -> None:
     storm.at(storm.now() + outage.seconds, give_back)
 
 
+def _comes_true(what: Callable[[], bool], seconds: float) -> bool:
+    """Whether it does within this time. Asked gently, for some stores take their time to answer."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        began = time.monotonic()
+        if what():
+            return True
+        time.sleep(0.1 + 3 * (time.monotonic() - began))
+    return False
+
+
 def _is_over(ground: Ground) -> bool:
     try:
         pending = ground.state.pending()
@@ -199,13 +208,12 @@ def _is_over(ground: Ground) -> bool:
     return pending.idle and pending.outbox == 0
 
 
-def _read(ended: Ended) -> None:
-    """All there is in the store."""
+def _all_runs(ended: Ended) -> list[RunRecord]:
+    """Those there are in the store."""
     state = ended.ground.state
     before: str | None = None
     found: list[RunRecord] = []
     while page := state.find(RunQuery(before=before, limit=PAGE)):
         found += page
         before = page[-1].id
-    ended.runs = found
-    ended.events = {run.id: state.events(run.id) for run in found}
+    return found

@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bursty.changes import Change
+from bursty.changes import Change, EventDraft
 from bursty.core import runstate
 from bursty.errors import ConfigError, InputsInvalid
+from bursty.jobs.outbox import Outbox
 from bursty.records import RunQuery, RunRecord, RunStatus
 from bursty.stores.memory import MemoryState
 from labs import Lab, eventually
@@ -427,3 +428,33 @@ def test_cancelled_while_it_fails(lab: Lab, tmp_path: Path) -> None:
     [ended] = lab.state.change(runstate.finish(claimed, runstate.Ending("cancelled")))
     assert ended is not None
     assert ended.status == RunStatus.CANCELLED
+
+
+def test_notices_wait_for_a_process_that_can_send_them(lab: Lab) -> None:
+    """One without BURSTY_NOTIFY writes none, and leaves those of others to them."""
+    told: list[str] = []
+    lab.state.submit(RunRecord("1", "lab", "failing", lab.version.digest), EventDraft("submitted", "me"))
+    [run] = lab.state.claim("me", 60, 1)
+    mute = Outbox(lab.state, lab.stage.blobs, None)
+    assert mute.drafts(run, None, "failed", False) == ()
+    able = Outbox(lab.state, lab.stage.blobs, lambda run, _: told.append(run.id))
+    lab.state.change(runstate.finish(run, runstate.Ending("failed"), able.drafts(run, None, "failed", False)))
+    assert mute.deliver() == 1
+    [left] = lab.state.outbox("1")
+    assert "BURSTY_NOTIFY" in (left.error or "")
+    lab.state.outbox_later(dataclasses.replace(left), 0, "now")
+    able.deliver()
+    assert (told, lab.state.outbox("1")) == (["1"], [])
+    lab.state.delete_runs(["1"])
+
+
+def test_secret_inputs_are_in_no_log(lab: Lab) -> None:
+    run = lab.finished("tells", password="hunter2-hunter2")
+    assert lab.log(run.id) == ["connecting with ***"]
+    assert (run.error or "").startswith("RuntimeError: no connection with ***")
+
+
+def test_too_many_metrics_are_an_error(lab: Lab) -> None:
+    run = lab.finished("measures", count=2000)
+    assert run.status == RunStatus.FAILED
+    assert "too many metrics" in (run.error or "")

@@ -16,6 +16,7 @@
     ├── BackendError                    workers can't be started or reached at all
     ├── RemoteError                     what a call raised, when the original can't be rebuilt; and the remote
     │                                   traceback of one that can (its ``__cause__``)
+    ├── DeskError                       what code in a run asked for (a model, cached data, an output) can't be had
     └── CallError                       a call has no value, and not because its function raised
         ├── CallTimeout (TimeoutError)  it ran longer than its ``timeout``
         ├── CallExited                  it called ``sys.exit``
@@ -140,6 +141,10 @@ class RemoteError(BurstyError):
 
 def _remote_error(message: str, hint: str, type_name: str, remote_traceback: str) -> RemoteError:
     return RemoteError(message, hint, type_name=type_name, remote_traceback=remote_traceback)
+
+
+class DeskError(BurstyError):
+    """What code in a run or a script asked for (a model, cached data, an output) can't be had; the message says why."""
 
 
 class CallError(BurstyError):

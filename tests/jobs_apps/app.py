@@ -248,3 +248,15 @@ class Unopenable:
 
 def _refuse() -> None:
     raise AttributeError("this version has no such class")
+
+
+@app.job
+def tells(password: str) -> None:
+    print("connecting with", password)
+    raise RuntimeError(f"no connection with {password}")
+
+
+@app.job
+def measures(run: Run, count: int) -> None:
+    for number in range(count):
+        run.metric(f"metric {number}", number)

@@ -134,3 +134,10 @@ def secret_values(environ: Mapping[str, str]) -> list[str]:
         for password in _DSN_PASSWORD.findall(value):
             found[password.strip("'")] = None
     return [value for value in found if len(value) >= MIN_LENGTH and not _PLAIN_VALUE.fullmatch(value)]
+
+
+def secret_inputs(inputs: str) -> list[str]:
+    """Values of a run's inputs (their JSON) whose names look like those of secrets."""
+    values: dict[str, object] = json.loads(inputs)
+    found = [value for name, value in values.items() if is_secret_name(name) and isinstance(value, str)]
+    return [value for value in found if len(value) >= MIN_LENGTH]

@@ -13,6 +13,7 @@ from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
 
+from bursty.core.redact import Redactor
 from bursty.core.runstate import Ending, retry_delay
 from bursty.errors import BackendError, BurstyError, CallTimeout, ConfigError, EnvError, RemoteError, StoreError
 from bursty.jobs.artefacts import Artefact, Manifest, prefix_of, put_file, write_manifest
@@ -35,6 +36,7 @@ class Attempt:
         self.run = run
         self.prefix = prefix_of(run.id, run.attempt)
         self.scratch = scratch / f"{run.id}-{run.attempt}"
+        self._secrets = secrets
         self.logs = LogWriter(blobs, f"{self.prefix}/log", secrets)
         self.future: Future[Any] | None = None
         self.failed: Ending | None = None
@@ -107,6 +109,10 @@ class Attempt:
             file.unlink()
 
     # The end
+
+    def redacted(self, text: str) -> str:
+        """Without what the run's log must not show."""
+        return Redactor(self._secrets).redact(text)
 
     def hand_in(self) -> str | None:
         """Write the log's rest and the manifest; the prefix under which they lie, ``None`` if there is nothing.

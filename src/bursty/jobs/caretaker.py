@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from bursty.core import runstate
 from bursty.errors import StoreError
-from bursty.jobs.outbox import Outbox, outbox_of
+from bursty.jobs.outbox import Outbox
 from bursty.ports import StateStore
 
 LOOK_SECONDS = 1.0
@@ -59,6 +59,6 @@ class Caretaker:
 
     def _reap(self) -> None:
         for run in self._state.expired(BATCH):
-            change = runstate.reap(run, self._owner, self._state.skew, outbox_of(run, None, "lost", False))
+            change = runstate.reap(run, self._owner, self._state.skew, self._outbox.drafts(run, None, "lost", False))
             if change is not None and self._state.change(change)[0] is not None:
                 self._say(f"{run.job} {run.id}: {change.then['status']}")

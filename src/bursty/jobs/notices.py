@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bursty.core.notices import render
+from bursty.core.redact import secret_inputs
 from bursty.jobs.runs import Runs
 from bursty.ports import Notifier
 from bursty.records import RunRecord
@@ -40,4 +41,4 @@ class Notices:
             "url": self._url,
             "last_good": good and {"run": good.id, "finished_at": good.finished_at},
         }
-        self._notifier.send(render(event, self._secrets))
+        self._notifier.send(render(event, (*self._secrets, *secret_inputs(run.inputs))))

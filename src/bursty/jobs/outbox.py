@@ -17,6 +17,7 @@ from bursty.records import OutboxDraft, OutboxItem, RunRecord
 NOTICE, PUBLISH = "notice", "publish"
 LEASE_SECONDS = 300.0
 FIRST_DELAY, LONGEST_DELAY = 5.0, 3600.0
+ELSEWHERE_DELAY = 30.0
 
 
 def outbox_of(
@@ -33,9 +34,10 @@ def outbox_of(
 
 
 class Outbox:
-    """Delivers. ``notify``: sends a notice of (run, data of the row); ``None``: nobody is to be told.
+    """Delivers. ``notify``: sends a notice of (run, data of the row); ``None``: this process can tell nobody.
 
-    ``lease``: seconds after which a row is another's, whose deliverer did not come back."""
+    ``lease``: seconds after which a row is another's, whose deliverer did not come back.
+    """
 
     def __init__(
         self,
@@ -52,10 +54,20 @@ class Outbox:
         self._lease = lease
         self._say = say
 
+    def drafts(
+        self, run: RunRecord, job: JobInfo | None, end: str, publishes: bool, error: str | None = None
+    ) -> tuple[OutboxDraft, ...]:
+        """As ``outbox_of``; without notices where this process could tell nobody, so that these don't wait in vain."""
+        drafts = outbox_of(run, job, end, publishes, error)
+        return drafts if self._notify is not None else tuple(draft for draft in drafts if draft.kind != NOTICE)
+
     def deliver(self, limit: int = 20) -> int:
         """Try what is due; tell how many rows were tried. One that fails is due again later, at most an hour."""
         items = self._state.take_outbox(limit, self._lease)
         for item in items:
+            if item.kind == NOTICE and self._notify is None:  # another process wrote it, and can deliver it
+                self._state.outbox_later(item, ELSEWHERE_DELAY, "left to a process that has BURSTY_NOTIFY")
+                continue
             try:
                 self._deliver(item)
             except (BurstyError, OSError) as error:

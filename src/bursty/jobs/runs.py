@@ -200,7 +200,12 @@ class Runs:
     # Look
 
     def get(self, run: str) -> RunRecord:
-        """A run by its id, or by the end of it when that is enough (eight digits at least). Raises ``ConfigError``."""
+        """A run by its id, or by the end of it when that is enough (eight digits at least); ``last``: the newest one.
+
+        Raises ``ConfigError``.
+        """
+        if run == "last" and (newest := self.state.find(RunQuery(limit=1))):
+            return newest[0]
         found = self.state.get(run)
         if found is None and len(run) >= 8:
             close = [item for item in self.state.find(RunQuery(limit=1000)) if item.id.endswith(run)]

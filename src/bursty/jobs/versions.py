@@ -19,6 +19,8 @@ from bursty.records import Document, Event
 
 APP, VERSION = "app", "version"
 DIGEST_LENGTH = 64
+AUTOMATIC = ("", "bursty run", "started from Python")
+"""Messages that nobody wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,10 @@ class Versions:
         found = self._state.document(VERSION, f"{app}/{snapshot.digest}")
         if found is None:
             found = self._record(app, snapshot, message)
+        elif message and message not in AUTOMATIC and found.data["message"] in AUTOMATIC:
+            data = {**found.data, "message": message}  # the first words that a person has for it
+            event = EventDraft("labelled", self._actor, {"message": message})
+            found = self._state.put_document(VERSION, found.key, data, rev=found.rev, event=event) or found
         if promote or (promote is None and self._app(app).data.get("current") is None):
             self.promote(app, snapshot.digest)
         return self._version(found, self._current(app))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from bursty.core import runstate
-from bursty.core.redact import Redactor
+from bursty.core.redact import secret_inputs
 from bursty.errors import BurstyError, StoreError
 from bursty.forms.validate import files_in
 from bursty.jobs.artefacts import fetch_file, upload_key
@@ -26,7 +26,7 @@ from bursty.jobs.caretaker import Caretaker
 from bursty.jobs.catalog import Catalog, JobInfo
 from bursty.jobs.heartbeat import Heartbeat
 from bursty.jobs.launch import Launcher
-from bursty.jobs.outbox import Outbox, outbox_of
+from bursty.jobs.outbox import Outbox
 from bursty.ports import BlobStore, StateStore
 from bursty.records import RunRecord
 
@@ -103,6 +103,7 @@ class Worker:
         self._threads = ThreadPoolExecutor(max(4, plan.slots), "bursty-prepare")
         self._heartbeat = Heartbeat(state, self.attempts, plan.lease, self._say)
         self._stopping = threading.Event()
+        self._outbox = outbox
         self._caretaker = Caretaker(state, outbox, self.owner, self._say)
 
     # The loop
@@ -217,7 +218,8 @@ class Worker:
     def _take_up(self, claimed: Sequence[RunRecord]) -> None:
         for run in claimed:
             self.tally.claimed += 1
-            attempt = Attempt(run, self._blobs, self._scratch, self._plan.secrets)
+            secrets = (*self._plan.secrets, *secret_inputs(run.inputs))
+            attempt = Attempt(run, self._blobs, self._scratch, secrets)
             self.attempts[attempt.key] = attempt
             self._begin(attempt)
 
@@ -266,17 +268,14 @@ class Worker:
 
     def _fail(self, attempt: Attempt, error: BaseException) -> None:
         """It could not even begin."""
-        attempt.failed = failure(attempt, error, self._redacted)
+        attempt.failed = failure(attempt, error, attempt.redacted)
         self._news.put(attempt)
 
     # End
 
     def _take(self, attempt: Attempt) -> None:
-        ending = attempt.failed or ending_of(attempt, self._redacted)
+        ending = attempt.failed or ending_of(attempt, attempt.redacted)
         self._unrecorded.append((attempt, ending))
-
-    def _redacted(self, text: str) -> str:
-        return Redactor(self._plan.secrets).redact(text)
 
     def _ended(self) -> list[Ended]:
         """What is to be recorded. What can't be handed in is kept for the next time."""
@@ -331,7 +330,7 @@ class Worker:
             ending.always_retry,
         )
         job = self._known(attempt.run)
-        outbox = outbox_of(attempt.run, job, ending.end, publishes, done.error)
+        outbox = self._outbox.drafts(attempt.run, job, ending.end, publishes, done.error)
         return done, runstate.finish(attempt.run, done, outbox)
 
     def _known(self, run: RunRecord) -> JobInfo | None:

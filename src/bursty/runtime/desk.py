@@ -11,13 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from bursty import slots
-from bursty.errors import BurstyError
+from bursty.errors import DeskError
 from bursty.runtime.host import current_host
 from bursty.values import Buffer, Frame
-
-
-class DeskError(BurstyError):
-    """The desk could not do what was asked; the message says why."""
 
 
 def ask(kind: str, parts: Sequence[Buffer] = (), /, **meta: Any) -> Frame:

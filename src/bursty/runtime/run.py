@@ -113,7 +113,7 @@ class Run:
             raise ConfigError(f"the metric {name!r} must be a finite number, not {value!r}")
         if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 100:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError(f"{name!r} can't name a metric", "Use up to 100 printable characters.")
-        self._store.tell("run.metric", name=name, value=number)
+        self._store.ask("run.metric", name=name, value=number)
 
     @property
     def cancelled(self) -> bool:
@@ -238,6 +238,9 @@ class FolderStore(Store):
                 target = self._folder / Path(meta["file"]).name
             if Path(meta["file"]).resolve() != target.resolve():
                 shutil.copyfile(meta["file"], target)
+        elif kind == "run.metric":
+            self._metrics[meta["name"]] = meta["value"]
+            (self._folder / "metrics.json").write_text(json.dumps(self._metrics, indent=2), "utf-8")
         if kind == "run.last_good" and (self._folder / meta["name"]).is_file():
             shutil.copyfile(self._folder / meta["name"], meta["file"])
             return {"found": True}
@@ -246,9 +249,6 @@ class FolderStore(Store):
     def tell(self, kind: str, **meta: Any) -> None:
         if kind == "run.log":
             print(meta["text"])
-        elif kind == "run.metric":
-            self._metrics[meta["name"]] = meta["value"]
-            (self._folder / "metrics.json").write_text(json.dumps(self._metrics, indent=2), "utf-8")
 
 
 def _checked(name: str) -> str:

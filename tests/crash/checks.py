@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,6 +99,8 @@ def _of_outcome(life: Life, ended: Ended) -> Iterator[str]:
     match run.status:
         case RunStatus.LOST if run.attempt < run.max_attempts:
             yield f"lost with {run.attempt} attempts of {run.max_attempts}"
+        case RunStatus.FAILED if not json.loads(run.inputs).get("failures"):
+            yield f"failed, though its job does not: {run.error}"
         case RunStatus.FAILED if run.failures <= run.retries and run.attempt < run.max_attempts:
             yield f"failed with {run.failures} failures, {run.retries} retries"
         case RunStatus.CANCELLED if run.id not in ended.cancelled:

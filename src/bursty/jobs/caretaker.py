@@ -10,8 +10,10 @@ from collections.abc import Callable
 
 from bursty.core import runstate
 from bursty.errors import StoreError
+from bursty.jobs.catalog import JobInfo
 from bursty.jobs.outbox import Outbox
 from bursty.ports import StateStore
+from bursty.records import RunRecord
 
 LOOK_SECONDS = 1.0
 END_SECONDS = 60.0
@@ -20,12 +22,20 @@ BATCH = 50
 
 
 class Caretaker:
-    """Looks around every second, sooner when poked."""
+    """Looks around every second, sooner when poked. ``known``: the job of a run, if its version can be read."""
 
-    def __init__(self, state: StateStore, outbox: Outbox, owner: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        state: StateStore,
+        outbox: Outbox,
+        owner: str,
+        known: Callable[[RunRecord], JobInfo | None],
+        say: Callable[[str], None],
+    ) -> None:
         self._state = state
         self._outbox = outbox
         self._owner = owner
+        self._known = known
         self._say = say
         self._ending = False
         self._poked = threading.Event()
@@ -59,6 +69,8 @@ class Caretaker:
 
     def _reap(self) -> None:
         for run in self._state.expired(BATCH):
-            change = runstate.reap(run, self._owner, self._state.skew, self._outbox.drafts(run, None, "lost", False))
+            end = "cancelled" if run.cancel_requested else "lost"
+            drafts = self._outbox.drafts(run, self._known(run), end, False)
+            change = runstate.reap(run, self._owner, self._state.skew, drafts)
             if change is not None and self._state.change(change)[0] is not None:
                 self._say(f"{run.job} {run.id}: {change.then['status']}")

@@ -104,7 +104,7 @@ class Worker:
         self._heartbeat = Heartbeat(state, self.attempts, plan.lease, self._say)
         self._stopping = threading.Event()
         self._outbox = outbox
-        self._caretaker = Caretaker(state, outbox, self.owner, self._say)
+        self._caretaker = Caretaker(state, outbox, self.owner, self._known, self._say)
 
     # The loop
 

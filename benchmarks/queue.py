@@ -22,6 +22,8 @@ from harness.targets import Verdict, judge
 
 ROUNDS = 9
 SHORT_ROUNDS = 1
+BUDGET_SECONDS = 150.0
+"""For all rounds of one peer at one workload: the forking worker takes its time."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -81,7 +83,7 @@ def main(
     if python_of is None:
         command.install(peers)
     run = command.Run(options, "queue")
-    session = Session(python_of or command.environment, envs.ENVS / "logs", say=command.say)
+    session = Session(python_of or command.environment, envs.ENVS / "logs", budget=BUDGET_SECONDS, say=command.say)
     with serve() as started:
         run.facts |= {"workers": 1, **started}
         session.measure(peers, asked, options.rounds or (SHORT_ROUNDS if options.short else ROUNDS))

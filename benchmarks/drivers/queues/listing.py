@@ -8,15 +8,16 @@ JOBS = ("forecast", "plan", "score", "train", "report")
 PEOPLE = 40
 VERSIONS = 25
 OPEN = 20
-RARE = 997
-"""Every so manieth run failed; few enough that a list of 50 must go far back."""
+FAILED, CANCELLED = 997, 20_000
+"""Every so manieth run: a list of 50 failed ones must go far back, and all cancelled ones are fewer than that."""
 LIMIT = 50
 EPOCH = 1_760_000_000.0
 
 
 def run(number: int, count: int) -> RunRecord:
     """The run with this number of so many; the newest ones are open."""
-    status = RunStatus.FAILED if number % RARE == 0 else RunStatus.SUCCEEDED
+    status = RunStatus.FAILED if number % FAILED == 0 else RunStatus.SUCCEEDED
+    status = RunStatus.CANCELLED if number % CANCELLED == 1 else status
     if number >= count - OPEN:
         status = RunStatus.QUEUED if number % 2 else RunStatus.RUNNING
     scheduled = number % 5 < 2
@@ -84,6 +85,8 @@ def queries(count: int) -> list[tuple[str, RunQuery, int]]:
         "inputs_hash": RunQuery(inputs_hash=runs[7].inputs_hash),
         "app, job": RunQuery(app=app, job=job),
         "app, status: failed": RunQuery(app=app, status=fail),
+        "app, status: cancelled": RunQuery(app=app, status=RunStatus.CANCELLED),
+        "job, status: cancelled": RunQuery(job=job, status=RunStatus.CANCELLED),
         "app, created_by nobody": RunQuery(app=app, created_by="nobody"),
         "job, status: failed": RunQuery(job=job, status=fail),
         "job, version": RunQuery(job=job, version=version),

@@ -6,15 +6,17 @@ import dataclasses
 import json
 import os
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from bursty.changes import Change, EventDraft
 from bursty.core import runstate
-from bursty.errors import ConfigError, InputsInvalid
+from bursty.errors import BlobNotFound, ConfigError, InputsInvalid
 from bursty.jobs.outbox import Outbox
 from bursty.records import RunQuery, RunRecord, RunStatus
 from bursty.stores.memory import MemoryState
@@ -47,7 +49,7 @@ def test_a_good_run(lab: Lab) -> None:
     assert {artefact.name: artefact.kind for artefact in manifest.artefacts} == {"years": "table", "note.txt": "file"}
     note = lab.runs.artefact(run.id, "note.txt")
     assert lab.stage.blobs.get(note.key) == b"hello"
-    assert not list((lab.folder / "home" / "scratch").glob("*")), "scratch folders stay"
+    assert not list((lab.folder / "home" / "scratch").glob("*/*")), "scratch folders stay"
 
 
 def test_what_a_job_returns_is_kept(lab: Lab) -> None:
@@ -121,7 +123,10 @@ def test_cancel(lab: Lab, tmp_path: Path) -> None:
     ended = [lab.runs.wait(run.id, 30) for run in (plain, kind)]
     worker.stop()
     thread.join(30)
-    assert [run.status for run in ended] == [RunStatus.CANCELLED, RunStatus.SUCCEEDED]
+    assert [run.status for run in ended] == [RunStatus.CANCELLED, RunStatus.CANCELLED]
+    with pytest.raises(BlobNotFound):
+        lab.stage.blobs.get("published/lab/cooperative/half.txt")
+    assert lab.runs.artefact(kind.id, "half.txt"), "what it handed in is kept with the run"
     assert lab.log(kind.id) == ["tidied up"]
     assert not is_alive(int((tmp_path / "plain").read_text()))
     assert lab.runs.cancel(plain.id).status == RunStatus.CANCELLED, "cancelling again changes nothing"
@@ -191,7 +196,7 @@ def test_a_gigabyte_of_output(lab: Lab, job: str) -> None:
     assert run.status == RunStatus.SUCCEEDED
     lines = lab.log(run.id)
     assert [line for line in lines if line][-1] == "the end"
-    assert any("left out" in line for line in lines)
+    assert any("left out" in line or "a log holds" in line for line in lines)
     assert sum(map(len, lines)) < 70 << 20
 
 
@@ -294,7 +299,13 @@ def test_a_run_starts_another_once(lab: Lab) -> None:
 
 def test_the_same_key_is_the_same_run(lab: Lab) -> None:
     first = lab.runs.submit("lab", "good", key="order 7")
-    assert lab.runs.submit("lab", "good", {"growth": 0.9}, key="order 7") == first
+    assert lab.runs.submit("lab", "good", key="order 7") == first
+    with pytest.raises(ConfigError, match=rf"'order 7' belongs to run {first.id} with other inputs"):
+        lab.runs.submit("lab", "good", {"growth": 0.9}, key="order 7")
+    with pytest.raises(ConfigError, match="with another job, 'good'"):
+        lab.runs.submit("lab", "noop", key="order 7")
+    assert lab.runs.submit("lab", "good", {"growth": 0.9}, key="order 7", strict_key=False) == first
+    assert len(lab.runs.list()) == 1
     assert lab.runs.rerun(first.id, {"growth": 0.3}).inputs == '{"growth": 0.3}'
     lab.drain()
     assert lab.runs.submit("lab", "good", key="order 7").status == RunStatus.SUCCEEDED
@@ -458,3 +469,72 @@ def test_too_many_metrics_are_an_error(lab: Lab) -> None:
     run = lab.finished("measures", count=2000)
     assert run.status == RunStatus.FAILED
     assert "too many metrics" in (run.error or "")
+
+
+@pytest.mark.parametrize(
+    ("what", "words"), [("timeout", "CallTimeout"), ("cancelled", "CancelledError"), ("pickle", "Poison")]
+)
+def test_whatever_a_job_raises_fails_its_run_and_is_not_opened(lab: Lab, what: str, words: str) -> None:
+    beside = lab.submit("noop")
+    run = lab.finished("raises", what=what)
+    assert (run.status, lab.runs.get(beside.id).status) == (RunStatus.FAILED, RunStatus.SUCCEEDED)
+    assert words in (run.error or "") or "time limit" in (run.error or "")
+    assert "OPENED" not in os.environ
+    assert "bursty/runtime" not in (run.error or "")
+
+
+def test_a_lease_lost_before_the_child_was_there(lab: Lab, tmp_path: Path) -> None:
+    other = Lab(tmp_path, lab.folder / "cache", MemoryState())
+    try:
+        run = other.submit("good")
+        worker = other.worker()
+        prepare = worker._launcher.prepare
+        stolen: list[int] = []
+
+        def slow(job: Any) -> None:
+            if not stolen:
+                stolen.append(1)
+                next(iter(worker.attempts.values())).is_stale = True
+            prepare(job)
+
+        worker._launcher.prepare = slow
+        mine = threading.Thread(target=worker.run)
+        mine.start()
+        eventually(lambda: stolen and not worker.attempts)
+        worker.stop()
+        mine.join(30)
+        assert not mine.is_alive()
+        assert other.runs.get(run.id).status == RunStatus.RUNNING, "another has it now"
+    finally:
+        other.close()
+
+
+def test_what_may_run_once_is_lost_when_its_worker_is_stopped(lab: Lab, tmp_path: Path) -> None:
+    run = lab.submit("once", path=str(tmp_path / "pid"))
+    worker, thread = lab.in_background()
+    eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    worker.stop()
+    thread.join(30)
+    ended = lab.runs.get(run.id)
+    assert (ended.status, ended.attempt) == (RunStatus.LOST, 1)
+    assert "idempotent=False" in (ended.error or "")
+
+
+def test_a_log_that_is_full_keeps_its_end(lab: Lab, tmp_path: Path) -> None:
+    run = lab.finished("talks", lines=8000)  # 80 MB
+    assert run.status == RunStatus.SUCCEEDED, run.error
+    lines = lab.log(run.id)
+    assert sum(map(len, lines)) < 70 << 20
+    assert any("a log holds" in line for line in lines)
+    assert any("is no text" in line for line in lines[-3:])
+    assert max(info.size for info in lab.stage.blobs.list(f"runs/{run.id}")) < 2 << 20, "chunks stay small"
+
+
+def test_two_stages_share_a_home(lab: Lab) -> None:
+    """A worker sweeps what its own stage's killed workers left, and no other's."""
+    theirs = lab.folder / "home" / "scratch" / "ffffffff" / "0190-1"
+    theirs.mkdir(parents=True)
+    lab.finished("noop")
+    assert theirs.is_dir()
+    theirs.rmdir()
+    theirs.parent.rmdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import hashlib
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -180,7 +181,7 @@ class Stage:
         from bursty.jobs.worker import Worker
 
         launcher = EngineLauncher(self.session, self.builder, max(1, usable_cores() // plan.slots))
-        scratch = self.home / "scratch"
+        scratch = self.home / "scratch" / hashlib.sha256(self.state.url.encode()).hexdigest()[:8]  # stages share a home
         self._worker = Worker(self.state, self.blobs, self.catalog, launcher, self.outbox, scratch, plan, say=self._say)
         return self._worker
 

@@ -79,6 +79,7 @@ def cooperative(run: Run, path: str) -> None:
     while not run.cancelled:
         time.sleep(0.05)
     run.log("tidied up")
+    run.publish("half.txt", b"half of it")
 
 
 @app.job
@@ -260,3 +261,46 @@ def tells(password: str) -> None:
 def measures(run: Run, count: int) -> None:
     for number in range(count):
         run.metric(f"metric {number}", number)
+
+
+@app.function(timeout=0.3)
+def sleepy() -> None:
+    time.sleep(30)
+
+
+@app.job
+def raises(what: str) -> None:
+    import concurrent.futures
+
+    if what == "timeout":
+        sleepy.submit().result()  # type: ignore[attr-defined]
+    if what == "cancelled":
+        raise concurrent.futures.CancelledError
+    if what == "pickle":
+        raise Poison
+
+
+class Poison(Exception):
+    """Whoever opens it runs code."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _poison, (os.getpid(),)
+
+
+def _poison(maker: int) -> Exception:
+    if os.getpid() != maker:
+        os.environ["OPENED"] = "by the worker"
+    return Poison()
+
+
+@app.job
+def talks(run: Run, lines: int) -> None:
+    for number in range(lines):
+        run.log(f"{number:06d} " + "x" * 10_000)
+    run.log("\udcff is no text")
+
+
+@app.job
+def nulls(megabytes: int) -> None:
+    for _ in range(megabytes):
+        os.write(1, bytes(1 << 20))

@@ -69,7 +69,7 @@ def renew(run: RunRecord, lease: float, progress: str | None = None, metrics: st
     return Change(run.id, _mine(run), then)
 
 
-End: TypeAlias = Literal["succeeded", "failed", "timed_out", "cancelled"]
+End: TypeAlias = Literal["succeeded", "failed", "timed_out", "cancelled", "lost"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import itertools
 import pickle
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +55,12 @@ class Failed:
 
     def open(self) -> Any:
         raise self.error
+
+    @staticmethod
+    def of(future: Future[Any]) -> Failed | None:
+        """What a plain future raised; ``None`` when it has a value."""
+        error = future.exception(0)
+        return None if error is None else Failed(error)
 
 
 Result = Buffer | int | float | Sealed | Failed

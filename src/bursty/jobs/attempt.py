@@ -8,24 +8,31 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
+from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from bursty.core.redact import Redactor
 from bursty.core.runstate import Ending, retry_delay
-from bursty.errors import BackendError, BurstyError, CallTimeout, ConfigError, EnvError, RemoteError, StoreError
+from bursty.engine.block import Failed, Sealed
+from bursty.engine.futures import CallFuture
+from bursty.errors import BackendError, BurstyError, CallTimeout, ConfigError, EnvError, StoreError
 from bursty.jobs.artefacts import Artefact, Manifest, prefix_of, put_file, write_manifest
 from bursty.jobs.logs import LogWriter
 from bursty.ports import BlobStore
 from bursty.records import RunRecord
+from bursty.runtime.faults import describe_error
+from bursty.values import Status
 
 ERROR_LINES = 12
 ERROR_CHARS = 4000
 METRICS_BYTES = 16 << 10
 VERSION_FOLDER = re.compile(r'(?<=")/[^"\n]*/sources/[0-9a-f]{32}/tree/')
 """Where a version's files lie on this machine: in tracebacks, files go by their names in the project."""
+OUR_FRAME = re.compile(r'\s*File "[^"]*/bursty/(runtime|supervise|forms|engine)/')
+CALL_NAME = re.compile(r"^call \d+, .*?\(worker w\d+, attempt \d+\): ", re.DOTALL)
+"""How the engine names a call in its errors; people know it as the run."""
 OWN_FRAME = re.compile(r'\s*File "[^/<]')
 
 
@@ -49,6 +56,8 @@ class Attempt:
         self.is_stale = False
         """Its lease was refused: whatever it gives is nobody's."""
         self.asked_whether_cancelled = False
+        self.was_told_to_end = False
+        """Its function asked whether it is cancelled, and heard that it is."""
         self.renewed_at = time.monotonic()
         self.progress: str | None = None
         self._blobs = blobs
@@ -89,12 +98,14 @@ class Attempt:
 
     # What the child says
 
-    def take_progress(self, done: float, total: float | None, label: str) -> None:
-        self.progress = json.dumps({"done": done, "total": total, "label": label[:200]})
+    def take_progress(self, done: object, total: object, label: str) -> None:
+        """Numbers that are none, or not finite, are left out: what is told must stay small."""
+        progress = {"done": _number(done), "total": _number(total), "label": self.redacted(label)[:200]}
+        self.progress = json.dumps(progress)
 
     def take_metric(self, name: str, value: float) -> None:
         with self._lock:
-            metrics = {**self._metrics, name: value}
+            metrics = {**self._metrics, self.redacted(name): value}
             if len(json.dumps(metrics)) > METRICS_BYTES:
                 raise ConfigError(f"too many metrics: {len(metrics)}", "Save the numbers as a table: run.save_table.")
             self._metrics = metrics
@@ -127,42 +138,63 @@ class Attempt:
         return self.prefix
 
 
-def ending_of(attempt: Attempt, redact: Callable[[str], str]) -> Ending:
-    """How the call ended, in the words of a run."""
-    assert attempt.future is not None
-    try:
-        attempt.future.result(0)
-    except CancelledError:
+def ending_of(attempt: Attempt) -> Ending:
+    """How the call ended, in the words of a run. What the child gave is not opened: it may be any pickle."""
+    future = attempt.future
+    assert future is not None
+    if future.cancelled():
+        if attempt.cancel_at is None:  # nobody asked: the session was closed under it
+            return Ending("failed", "its worker was closed", retry_in=_delay(attempt), always_retry=True)
         return Ending("cancelled", "cancelled while it ran")
-    except CallTimeout:
-        return Ending("timed_out", f"it took longer than {attempt.run.timeout:g} s", retry_in=_delay(attempt))
-    except BaseException as error:
-        if attempt.cancel_at is not None:
-            return Ending("cancelled", "cancelled while it ran")
-        return failure(attempt, error, redact)
+    outcome = future.sealed() if isinstance(future, CallFuture) else Failed.of(future)
+    if isinstance(outcome, Failed):
+        if isinstance(outcome.error, CallTimeout):
+            words = f"it took longer than {attempt.run.timeout or 0:g} s"
+            return Ending("timed_out", words, retry_in=_delay(attempt))
+        return failure(attempt, outcome.error)
+    if isinstance(outcome, Sealed) and outcome.status is Status.ERROR:
+        return Ending("failed", attempt.redacted(_raised(describe_error(outcome.payload))), retry_in=_delay(attempt))
+    if attempt.was_told_to_end:
+        return Ending("cancelled", "it ended by itself when it was cancelled")
     return Ending("succeeded")
 
 
-def failure(attempt: Attempt, error: BaseException, redact: Callable[[str], str]) -> Ending:
-    """What failed is told in the last lines of its traceback. Trouble of ours (a store, an Env's download) is tried
-    again as long as attempts are left; the user's errors as ``retries`` says."""
-    remote = isinstance(error.__cause__, RemoteError)
-    ours = isinstance(error, StoreError | EnvError | BackendError | OSError) and not remote
-    return Ending("failed", redact(words_of(error)), retry_in=_delay(attempt), always_retry=ours)
+def failure(attempt: Attempt, error: BaseException) -> Ending:
+    """What failed, and not because the job raised. Trouble of ours (a store, an Env's download, no process to be had)
+    is tried again as long as attempts are left; a child that died as ``retries`` says."""
+    ours = isinstance(error, StoreError | EnvError | BackendError | OSError)
+    words = str(error) if isinstance(error, BurstyError) else f"{type(error).__name__}: {error}"
+    text = _cut("\n".join(_without_ours(CALL_NAME.sub("", words).splitlines())))
+    return Ending("failed", attempt.redacted(text), retry_in=_delay(attempt), always_retry=ours)
 
 
 def _delay(attempt: Attempt) -> float:
     return retry_delay(max(attempt.run.failures, attempt.run.attempt - 1))
 
 
-def words_of(error: BaseException) -> str:
-    """An error for people: what it is, then the end of its traceback."""
-    what = str(error) if isinstance(error, BurstyError) else f"{type(error).__name__}: {error}"
-    cause = error if isinstance(error, RemoteError) else error.__cause__
-    trace = cause.remote_traceback if isinstance(cause, RemoteError) else ""
-    lines = _end_of(VERSION_FOLDER.sub("", trace.rstrip()).splitlines())
-    text = what if isinstance(error, RemoteError) or not lines else f"{what}\n\n" + "\n".join(lines)
+def _raised(about: Mapping[str, Any]) -> str:
+    """What the job raised, for people: its type and message, then the end of its traceback."""
+    if about["type"] == "SystemExit":
+        return f"the job ended itself with sys.exit({about['exit']!r})"
+    ours = about["type"].startswith("bursty.")
+    what = about["message"] if ours else f"{about['type']}: {about['message']}"
+    lines = _end_of(_without_ours(VERSION_FOLDER.sub("", about["traceback"].rstrip()).splitlines()))
+    return _cut(f"{what}\n\n" + "\n".join(lines) if lines else what)
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= ERROR_CHARS else f"{text[: ERROR_CHARS // 2]}\n…\n{text[-ERROR_CHARS // 2 :]}"
+
+
+def _without_ours(lines: list[str]) -> list[str]:
+    """A traceback without bursty's own frames: the line that names a frame and the indented ones below it."""
+    found: list[str] = []
+    skipping = False
+    for line in lines:
+        skipping = bool(OUR_FRAME.match(line)) or (skipping and line.startswith("    "))
+        if not skipping:
+            found.append(VERSION_FOLDER.sub("", line))
+    return found
 
 
 def _end_of(lines: list[str]) -> list[str]:
@@ -170,3 +202,7 @@ def _end_of(lines: list[str]) -> list[str]:
     start = max(0, len(lines) - ERROR_LINES)
     own = max((number for number, line in enumerate(lines) if OWN_FRAME.match(line)), default=start)
     return lines[start:] if own >= start else [*lines[own : own + 2], "  …", *lines[start:]]
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) and abs(value) < 1e300 else None

@@ -37,6 +37,8 @@ class JobInfo:
     timeout: float | None
     retries: int
     max_attempts: int
+    once: bool
+    """Not begun again by itself (``idempotent=False``)."""
     priority: int
     notify: tuple[str, ...]
     schedules: tuple[ScheduleSpec, ...]
@@ -96,6 +98,7 @@ def _job(app: str, job: Mapping[str, Any], *, version: str, target: str) -> JobI
         timeout=function["timeout"],
         retries=0 if once else retries,
         max_attempts=1 if once else 1 + retries + DEFAULT_LOSSES,
+        once=once,
         priority=job["priority"],
         notify=tuple(job["notify"]),
         schedules=tuple(ScheduleSpec(**schedule) for schedule in job["schedules"]),

@@ -129,7 +129,8 @@ def _metric(attempt: Attempt, meta: Mapping[str, Any]) -> Frame:
 
 def _cancelled(attempt: Attempt, _meta: Mapping[str, Any]) -> Frame:
     attempt.asked_whether_cancelled = True
-    return Frame({"cancelled": attempt.cancel_at is not None})
+    attempt.was_told_to_end = attempt.cancel_at is not None
+    return Frame({"cancelled": attempt.was_told_to_end})
 
 
 QUICK: dict[str, Callable[[Attempt, Mapping[str, Any]], Frame]] = {

@@ -47,12 +47,18 @@ class Heartbeat:
 
     def _beat(self) -> None:
         while not self._stopped.wait(min(TICK_SECONDS, self._lease / 10)):
-            now = time.monotonic()
-            attempts = [attempt for attempt in list(self._attempts.values()) if not attempt.is_stale]
-            for attempt in attempts:
-                self._write_log(attempt)
-                self._end_grace(attempt, now)
-            self._renew([attempt for attempt in attempts if self._is_due(attempt, now)])
+            try:
+                self._look()
+            except Exception as error:  # without heartbeats all runs would be lost
+                self._say(f"a heartbeat failed, the next one follows: {error!r}")
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        attempts = [attempt for attempt in list(self._attempts.values()) if not attempt.is_stale]
+        for attempt in attempts:
+            self._write_log(attempt)
+            self._end_grace(attempt, now)
+        self._renew([attempt for attempt in attempts if self._is_due(attempt, now)])
 
     def _is_due(self, attempt: Attempt, now: float) -> bool:
         """At a third of the lease at the latest; once a second, for so progress goes out and cancelling comes in."""

@@ -82,12 +82,9 @@ class LogWriter:
     def write(self, stream: str, text: str) -> None:
         """Text that was printed, in pieces of any size."""
         with self._lock:
-            source = self._streams.get(stream)
-            if source is None:
-                source = self._streams[stream] = _Stream(Redactor(self._secrets))
+            source = self._stream(stream)
             if self._is_full:
-                source.beyond += len(text)
-                source.tail = (source.tail + text)[-TAIL_CHARS:]
+                self._beyond(source, text)
             else:
                 self._split(stream, source, source.redactor.feed(text))
 
@@ -95,7 +92,19 @@ class LogWriter:
         """What ``run.log`` says: a line of its own."""
         clean = self._redactor.redact(text)[:LINE_BYTES]
         with self._lock:
-            self._add(LogLine(self._clock(), "log", clean, level))
+            if self._is_full:
+                self._beyond(self._stream("log"), clean + "\n")
+            else:
+                self._add(LogLine(self._clock(), "log", clean, level))
+
+    def _stream(self, name: str) -> _Stream:
+        if name not in self._streams:
+            self._streams[name] = _Stream(Redactor(self._secrets))
+        return self._streams[name]
+
+    def _beyond(self, source: _Stream, text: str) -> None:
+        source.beyond += len(text)
+        source.tail = (source.tail + text)[-TAIL_CHARS:]
 
     def _split(self, stream: str, source: _Stream, text: str) -> None:
         *lines, rest = (source.held + text).split("\n")
@@ -115,18 +124,27 @@ class LogWriter:
         self._lines.append(line)
 
     def flush(self) -> None:
-        """Write what is held as a chunk. Raises ``StoreError``; the lines are kept then and written next time."""
+        """Write what is held, in chunks. Raises ``StoreError``; the lines are kept then and written next time."""
         with self._writing:
-            with self._lock:
-                lines = self._lines[:]
-            if not lines:
-                return
+            while self._write_chunk():
+                pass
+
+    def _write_chunk(self) -> bool:
+        with self._lock:
+            lines, size = list[LogLine](), 0
+            for line in self._lines:
+                if size > CHUNK_BYTES:
+                    break
+                lines.append(line)
+                size += len(line.text) + 64
+        if lines:
             body = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
             self._blobs.put(f"{self._prefix}/{self._chunks + 1:06d}.jsonl", body)
             with self._lock:
                 self._chunks += 1
                 del self._lines[: len(lines)]
-                self._held = sum(len(line.text) + 64 for line in self._lines)
+                self._held -= size
+        return bool(lines)
 
     def close(self) -> None:
         """The attempt is over: write everything. Raises ``StoreError``."""
@@ -134,9 +152,9 @@ class LogWriter:
             for name, source in self._streams.items():
                 self._split(name, source, source.redactor.flush() + ("\n" if source.beyond else ""))
                 if source.beyond:
-                    left_out = source.beyond - len(source.tail)
-                    words = f"[… {left_out} characters left out: a log holds {self._limit >> 20} MiB …]"
-                    self._split(name, source, f"{words}\n{self._redactor.redact(source.tail)}")
+                    words = f"[… {source.beyond} characters more, of which these are the last: a log holds "
+                    words += f"{self._limit >> 20} MiB …]"
+                    self._split(name, source, f"{words}\n{self._redactor.redact(_whole_lines(source.tail))}")
                 if source.held:
                     self._add(LogLine(self._clock(), name, source.held))
                 source.held, source.tail, source.beyond = "", "", 0
@@ -146,6 +164,12 @@ class LogWriter:
         """The newest lines that no chunk holds yet: for errors."""
         with self._lock:
             return [line.text for line in self._lines[-count:]]
+
+
+def _whole_lines(tail: str) -> str:
+    """Without its beginning, which may be the end of a secret."""
+    _, end, rest = tail.partition("\n")
+    return rest if end else tail[TAIL_CHARS // 4 :]
 
 
 def read_log(blobs: BlobStore, prefix: str, after: int = 0) -> Iterator[list[LogLine]]:

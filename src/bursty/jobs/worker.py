@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,46 +24,17 @@ from bursty.jobs.catalog import Catalog, JobInfo
 from bursty.jobs.heartbeat import Heartbeat
 from bursty.jobs.launch import Launcher
 from bursty.jobs.outbox import Outbox
+from bursty.jobs.plan import Tally, WorkerPlan, owner_name, unfailing
 from bursty.ports import BlobStore, StateStore
 from bursty.records import RunRecord
 
-LEASE_SECONDS = 30.0
 POLL_SECONDS = 1.0
 RECORD_RETRY_SECONDS = 1.0
 STOP_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerPlan:
-    """``slots``: attempts at once. ``lease``: seconds a run stays ours without a word. ``stay``: wait for more when
-    nothing is left. ``app``: only its runs. ``only``: end when this run is over. ``secrets``: what logs must not show.
-    """
-
-    slots: int = 1
-    lease: float = LEASE_SECONDS
-    stay: bool = False
-    app: str | None = None
-    only: str | None = None
-    secrets: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a worker did."""
-
-    claimed: int = 0
-    ended: int = 0
-    retried: int = 0
-    stale: int = 0
-
-
 Ended: TypeAlias = tuple[Attempt, runstate.Ending, runstate.Change]
 """An attempt that is over, how it ended, and what is to be written of it."""
-
-
-def owner_name() -> str:
-    """Who holds a lease: the machine, the process, and a number that no other worker has."""
-    return f"{socket.gethostname()}:{os.getpid()}:{os.urandom(3).hex()}"
 
 
 class Worker:
@@ -97,7 +65,7 @@ class Worker:
         self._launcher = launcher
         self._scratch = scratch
         self._plan = plan
-        self._say = say
+        self._say = unfailing(say)
         self._news: queue.SimpleQueue[Attempt | None] = queue.SimpleQueue()
         self._unrecorded: list[tuple[Attempt, runstate.Ending]] = []
         self._threads = ThreadPoolExecutor(max(4, plan.slots), "bursty-prepare")
@@ -151,7 +119,8 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 self._state.wait(POLL_SECONDS)
-            except StoreError:
+            except Exception as error:
+                self._say(f"the state store could not be watched, trying again: {error}")
                 self._stopping.wait(POLL_SECONDS)
             self._news.put(None)
 
@@ -262,19 +231,26 @@ class Worker:
             self._news.put(attempt)
             return
         attempt.future = self._launcher.launch(attempt, job, files)
-        if attempt.cancel_at is not None:
+        if attempt.cancel_at is not None or attempt.is_stale:  # since it was looked at
             attempt.future.cancel()
         attempt.future.add_done_callback(lambda _: self._news.put(attempt))
 
     def _fail(self, attempt: Attempt, error: BaseException) -> None:
         """It could not even begin."""
-        attempt.failed = failure(attempt, error, attempt.redacted)
+        attempt.failed = failure(attempt, error)
         self._news.put(attempt)
 
     # End
 
     def _take(self, attempt: Attempt) -> None:
-        ending = attempt.failed or ending_of(attempt, attempt.redacted)
+        """An attempt is over. Whatever is wrong with how it ended must end this run, and not the worker."""
+        if attempt.is_stale:
+            self._forget(attempt)
+            return
+        try:
+            ending = attempt.failed or ending_of(attempt)
+        except Exception as error:
+            ending = failure(attempt, error)
         self._unrecorded.append((attempt, ending))
 
     def _ended(self) -> list[Ended]:
@@ -362,6 +338,15 @@ class Worker:
             self.tally.retried += 1
             self._say(f"{result.job} {result.id}: attempt {attempt.run.attempt} failed, trying again")
 
+    def _given_up(self, attempt: Attempt) -> runstate.Change:
+        attempt.is_stale = True  # should it still be prepared, it is not begun any more
+        job = self._known(attempt.run)
+        if attempt.future is None or job is None or not job.once:
+            return runstate.release(attempt.run, "its worker was stopped")
+        words = "its worker was stopped in the middle of it, and it is not begun twice (idempotent=False)"
+        outbox = self._outbox.drafts(attempt.run, job, "lost", False, words)
+        return runstate.finish(attempt.run, runstate.Ending("lost", words), outbox)
+
     def _seen(self, attempt: Attempt) -> RunRecord | None:
         """The run after a refused write, if it is still at our attempt: then the write had been made and its answer was
         lost, or somebody wants it cancelled."""
@@ -376,7 +361,8 @@ class Worker:
         attempt.clean()
 
     def _let_go(self) -> None:
-        """Asked to stop: record what has ended, kill what runs and queue it again at once, for others."""
+        """Asked to stop: record what has ended, kill what runs and queue it again at once, for others; what may not be
+        begun twice is lost."""
         with contextlib.suppress(queue.Empty):
             while True:
                 if (ended := self._news.get_nowait()) is not None:
@@ -385,9 +371,9 @@ class Worker:
         for attempt in list(self.attempts.values()):
             if attempt.future is not None:
                 attempt.future.cancel()
-        releases = [runstate.release(attempt.run, "its worker was stopped") for attempt in self.attempts.values()]
-        if releases:
+        changes = [self._given_up(attempt) for attempt in self.attempts.values()]
+        if changes:
             with self._patience("runs could not be given back; they are taken over when their lease ends"):
-                self._state.change(*releases)
+                self._state.change(*changes)
         for attempt in list(self.attempts.values()):
             self._forget(attempt)

@@ -97,13 +97,13 @@ class Run:
         moment = time.monotonic()
         if now or moment - self._told_at >= REPORT_SECONDS:
             self._told_at = moment
-            self._store.tell("run.progress", done=done, total=total, label=label)
+            self._store.tell("run.progress", done=done, total=total, label=_sayable(label))
 
     def log(self, message: object, level: Level = "info") -> None:
         """A line in the run's log, with its time; what is printed goes there, too."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        self._store.tell("run.log", text=str(message), level=level)
+        self._store.tell("run.log", text=_sayable(str(message)), level=level)
 
     def metric(self, name: str, value: float) -> None:
         """A number to compare runs by; the last value counts. Raises ``ConfigError`` for what is no finite number."""
@@ -257,6 +257,11 @@ def _checked(name: str) -> str:
             f"{name!r} can't name an output", "Use up to 100 letters, digits, spaces and . ( ) + , = @ _ -"
         )
     return name
+
+
+def _sayable(text: str) -> str:
+    """Names of files may hold what is no text."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _plain(value: Any) -> Any:

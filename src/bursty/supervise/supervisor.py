@@ -127,10 +127,11 @@ class Supervisor:
         """What lies in the pipes now was written before what the socket brought, so it goes first."""
         events: list[Event] = []
         for fd in self.pipes:
-            found, _ = self.read_pipe(fd)
-            while found:
-                events.extend(found)
+            for _ in range(READS):  # more can only come of processes that go on writing
                 found, _ = self.read_pipe(fd)
+                if not found:
+                    break
+                events.extend(found)
         return events
 
     def _events_of(self, frame: Frame) -> Sequence[Event]:

@@ -4,6 +4,7 @@ the real script; what only looks is called here."""
 import contextlib
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -322,8 +323,12 @@ def test_help_of_a_job(lived: Project, call: Call) -> None:
 
 def test_one_key_is_one_run(project: Project) -> None:
     first = project.script("run app.py::forecast --key monday --json").json
-    again = project.script("run app.py::forecast --key monday --growth 1 --json").json
+    again = project.script("run app.py::forecast --key monday --json").json
     assert first == again
+    other = project.script("run app.py::forecast --key monday --growth 1 --json")
+    assert (other.code, other.out) == (2, "")
+    assert f"the key 'monday' belongs to run {first['id']} with other inputs" in other.err
+    assert len(project.runs()) == 1
 
 
 def test_a_run_is_left_to_a_worker(project: Project) -> None:
@@ -420,12 +425,17 @@ def test_a_scheduler_ends_in_good_order(project: Project) -> None:
 def test_logs_are_followed_until_the_run_is_over(project: Project, call: Call) -> None:
     call(project, "run app.py::forecast --detach")
     follower = project.start(f"runs logs -f {project.newest()}")
+    assert follower.stderr is not None
+    told = follower.stderr.readline()
     try:
         assert project.script("worker").code == 0
         out, err = follower.communicate(timeout=60)
     finally:
         follower.kill()
     assert out == "growth is 0.05\nto stderr\nwarning: look at this\n"
+    assert "queued" in told
+    assert "bursty worker makes it" in told
+    assert "queued" not in err
     assert "succeeded" in err
 
 
@@ -511,6 +521,39 @@ def test_everything_about_a_run_that_failed(lived: Project, call: Call) -> None:
     shown = call(lived, f"runs show {ends(lived)['boom']}").out
     assert "✗ failed" in shown
     assert "ValueError: no luck [today]" in shown
+
+
+STEERING = """
+from bursty import App, Run
+
+app = App("shop")
+
+
+@app.job(retries=1)
+def steer(run: Run, fails: bool = True) -> None:
+    run.save_file("half.txt", b"half", publish=True)
+    if fails:
+        raise ValueError("\\x1b[31mred\\x07, next\\n\\tline \\x9b")
+"""
+
+
+def test_a_run_that_failed_steers_no_terminal_and_published_nothing(project: Project, call: Call) -> None:
+    (project.folder / "app.py").write_text(STEERING)
+    made = project.script("run app.py::steer")
+    run = project.newest()
+    shown = call(project, f"runs show {run}").out
+    for text in (made.err, shown):
+        assert r"ValueError: \x1b[31mred\x07, next" in text
+        assert r"line \x9b" in text
+        assert not {"\x1b", "\x07", "\x9b"} & set(text)
+        assert re.search(r"half\.txt +file, 4 B$", text, re.MULTILINE)
+        assert " of 2" not in text, "failures and deaths of workers are counted apart"
+    assert ", attempt 2 " in made.err
+    assert re.search(r"^attempt +2$", shown, re.MULTILINE)
+    assert [item["published"] for item in call(project, f"runs show {run} --json").json["outputs"]] == [False]
+    good = project.script("run app.py::steer --no-fails")
+    assert re.search(r"half\.txt +file, 4 B, published$", good.err, re.MULTILINE)
+    assert call(project, "runs show last --json").json["outputs"][0]["published"] is True
 
 
 def test_a_log_with_times_and_as_json(lived: Project, call: Call) -> None:
@@ -659,6 +702,10 @@ def test_versions_are_taken_promoted_and_taken_back(project: Project, call: Call
     assert call(project, "versions back --json").json["version"] == 2
     listed = call(project, "versions").out.splitlines()
     assert [line.split()[0] for line in listed[1:]] == ["✓", "shop"]
+    assert call(project, "versions --app shop --json").json == call(project, "versions list --json").json
+    assert call(project, "versions --app other --json").json == []
+    with pytest.raises(ConfigError, match=r"before 'back'(.|\n)*versions back"):
+        call(project, "versions --json back")
 
 
 def test_the_app_file_comes_from_the_settings(project: Project, call: Call) -> None:
@@ -670,6 +717,7 @@ def test_the_app_file_comes_from_the_settings(project: Project, call: Call) -> N
 def test_models_are_listed_and_promoted(lived: Project, call: Call) -> None:
     assert "prices" in call(lived, "models").out
     [model] = call(lived, "models list --json").json
+    assert call(lived, "models --json").json == [model]
     assert (model["name"], model["version"], model["is_current"]) == ("prices", 1, True)
     shown = call(lived, "models show prices").out
     assert "accuracy 0.75" in shown
@@ -685,6 +733,7 @@ def test_schedules_pause_resume_and_run_now(project: Project, call: Call) -> Non
     assert "paused" in call(project, "schedules pause nightly").out
     [listed] = call(project, "schedules list --json").json
     assert (listed["paused"], listed["next_at"], listed["cron"]) == (True, None, "0 2 * * *")
+    assert call(project, "schedules --json").json == [listed]
     assert call(project, "schedules resume shop/nightly/0 --json").json["next_at"] is not None
     queued = call(project, "schedules run nightly --detach --json").json
     assert (queued["job"], queued["schedule"]) == ("nightly", "shop/nightly/0")
@@ -698,7 +747,8 @@ def test_a_scheduler_queues_what_is_due(project: Project, call: Call) -> None:
     call(project, "snapshot app.py")
     call(project, "scheduler --once")
     queued = eventually(lambda: call(project, "scheduler --once --json").json)
-    assert {run["job"] for run in queued} == {"nightly"}
+    assert {(run["job"], run["version"]) for run in queued} == {("nightly", 1)}
+    assert all(run["key"].startswith("bursty:schedule shop/nightly/0@") for run in queued)
     assert {run["created_by"] for run in queued} == {"schedule shop/nightly/0"}
 
 

@@ -31,7 +31,7 @@ FAILED: dict[str, Any] = {
 def test_a_failed_run() -> None:
     assert render(FAILED) == Notice(
         "forecast failed (run 0193…3f4a5b)",
-        "The job forecast of revenue failed at attempt 2 of 3.\n"
+        "The job forecast of revenue failed at attempt 2.\n"
         f"Look at it: bursty runs show {RUN}\n"
         "\n"
         f"Run: {RUN}\n"
@@ -65,7 +65,7 @@ def test_a_failed_run() -> None:
 def test_each_end(event: str, title: str, kind: str) -> None:
     notice = render({**FAILED, "event": event, "last_good": None})
     assert (notice.title, notice.kind) == (f"{title} (run 0193…3f4a5b)", kind)
-    assert notice.body.startswith(f"The job {title.replace('forecast', 'forecast of revenue')} at attempt 2 of 3.")
+    assert notice.body.startswith(f"The job {title.replace('forecast', 'forecast of revenue')} at attempt 2.")
     assert ("Published: nothing" in notice.body) == (event != "succeeded")
 
 

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bursty import ConfigError, Model, RunQuery, RunStatus, Settings, Stage
+from bursty import App, ConfigError, Model, RunQuery, RunStatus, Settings, Stage
 from bursty.jobs.worker import WorkerPlan
 from bursty.runtime import model as models_module
 
@@ -132,6 +133,60 @@ def test_a_hundred_users_submit_at_once(stage: Stage) -> None:
         ids = list(pool.map(submit, range(300)))
     assert len(set(ids)) == 300
     assert {run.id for run in stage.runs.list(RunQuery(limit=1000))} == set(ids)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"priority": 2**31}, "priority is a whole number"),
+        ({"priority": True}, "not True"),
+        ({"priority": 1.5}, "not 1.5"),
+        ({"delay": -1}, "seconds from 0"),
+        ({"delay": float("nan")}, "not nan"),
+        ({"delay": float("inf")}, "not inf"),
+        ({"delay": "1 min"}, "not '1 min'"),
+        ({"key": ""}, "1 to 500 characters"),
+        ({"key": "k" * 501}, "1 to 500 characters"),
+        ({"key": "a\0b"}, "1 to 500 characters"),
+        ({"key": 7}, "not 7"),
+        ({"key": "bursty:schedule prices/picky/0@1.000"}, "bursty's own"),
+        ({"inputs": [1]}, "names and values"),
+        ({"inputs": {1: 2}}, "name of an input is text, not 1"),
+    ],
+)
+def test_arguments_that_can_not_be_queue_nothing(stage: Stage, wrong: dict[str, Any], words: str) -> None:
+    stage.versions.take("app.py")
+    with pytest.raises(ConfigError, match=words):
+        stage.runs.submit("prices", "picky", **{"inputs": {"count": 1}, **wrong})
+    assert stage.runs.list() == []
+
+
+def test_the_most_that_arguments_can_be(stage: Stage) -> None:
+    stage.versions.take("app.py")
+    run = stage.runs.submit("prices", "picky", {"count": 1}, priority=2**31 - 1, key="k" * 500)
+    assert (run.priority, run.idempotency_key) == (2**31 - 1, "k" * 500)
+
+
+@pytest.mark.parametrize("priority", [True, "high", 2**31])
+def test_a_job_whose_priority_can_not_be(priority: Any) -> None:
+    with pytest.raises(ConfigError, match="priority is a whole number"):
+        App("shop").job(priority=priority)(lambda: None)
+
+
+def test_queries_in_plain_words(stage: Stage) -> None:
+    stage.versions.take("app.py")
+    run = stage.runs.submit("prices", "picky", {"count": 1})
+    word: Any = "queued"
+    assert [found.id for found in stage.runs.list(RunQuery(status=word))] == [run.id]
+    assert RunQuery(status=word).status is RunStatus.QUEUED
+    word = "broken"
+    with pytest.raises(ConfigError, match=r"no status 'broken'(.|\n)*queued, running, succeeded"):
+        RunQuery(status=word)
+    with pytest.raises(ConfigError, match="not -1"):
+        RunQuery(limit=-1)
+    for name in (None, 7):
+        with pytest.raises(ConfigError, match=f"by its id, not by {name}"):
+            stage.runs.get(name)  # type: ignore[arg-type]
 
 
 def test_compare_by_hash_and_find_by_the_end_of_an_id(stage: Stage) -> None:

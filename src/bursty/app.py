@@ -9,7 +9,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from bursty.errors import ConfigError
 from bursty.ports import ambient, open_runs
-from bursty.units import parse_bytes, parse_seconds
+from bursty.units import check_priority, parse_bytes, parse_seconds
 from bursty.values import Env, FunctionSpec, JobSpec, ScheduleSpec
 
 P = ParamSpec("P")
@@ -198,7 +198,7 @@ class App:
             self._spec(fn, name, options),
             options.get("title") or title,
             options.get("description") or lines,
-            options.get("priority", 0),
+            check_priority(options.get("priority", 0)),
             **({} if notify is None else {"notify": notify}),
         )
         self.jobs[name], self._forms[name] = job, fn

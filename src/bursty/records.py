@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
+from bursty.errors import ConfigError
+
 Scalar: TypeAlias = str | int | float | bool | None
 
 
@@ -139,7 +141,8 @@ class OutboxItem:
 class RunQuery:
     """Which runs; ``None``: any. The newest first. ``before``: only ids smaller than this one (the next page).
 
-    ``open_only``: those that are queued or running.
+    ``open_only``: those that are queued or running. ``status`` may be its plain word. Raises ``ConfigError`` for a
+    status or limit that can't be.
     """
 
     app: str | None = None
@@ -152,6 +155,16 @@ class RunQuery:
     before: str | None = None
     open_only: bool = False
     limit: int = 50
+
+    def __post_init__(self) -> None:
+        if self.status is not None:
+            try:
+                object.__setattr__(self, "status", RunStatus(self.status))
+            except ValueError:
+                known = ", ".join(RunStatus)
+                raise ConfigError(f"there is no status {self.status!r}", f"Known: {known}.") from None
+        if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"a limit is a whole number from 0, not {self.limit!r}")
 
 
 @dataclass(frozen=True, slots=True)

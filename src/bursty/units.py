@@ -1,4 +1,4 @@
-"""Sizes and times as people write them: ``"2 GiB"``, ``"10 min"``."""
+"""Sizes and times as people write them: ``"2 GiB"``, ``"10 min"``; priorities."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ SECONDS = {
     "days": 86400.0,
 }
 MOST = 2.0**63
+MOST_PRIORITY = 2**31 - 1
+"""What every store can keep and sort."""
 _SHAPE = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
@@ -49,6 +51,16 @@ def _number(value: object, units: dict[str, float] | dict[str, int], what: str, 
     if not 0 < number < MOST:
         raise ConfigError(f"a {what} must be above 0 and not endless, not {value!r}", f"Write it like {example}.")
     return number
+
+
+def check_priority(value: object) -> int:
+    """A whole number, the same in all stores. Raises ``ConfigError``."""
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MOST_PRIORITY:
+        raise ConfigError(
+            f"a priority is a whole number from {-MOST_PRIORITY:,} to {MOST_PRIORITY:,}, not {value!r}",
+            "0 is usual; higher goes first.",
+        )
+    return value
 
 
 def parse_bytes(value: int | float | str | None) -> int | None:

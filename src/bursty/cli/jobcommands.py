@@ -39,7 +39,7 @@ def run(
         ),
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="A second run with the same key is not queued: the first one is shown.")
+        str | None, typer.Option(help="A second run with the same key is not queued: the first is shown.")
     ] = None,
     priority: Annotated[int | None, typer.Option(help="Higher goes first.", show_default="the job's own")] = None,
     note: Annotated[str | None, typer.Option(help="A note for whoever looks at the run.")] = None,

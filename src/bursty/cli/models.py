@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bursty.cli import complete
+from bursty.cli.bare import list_unless
 from bursty.cli.texts import help_of
 
 if TYPE_CHECKING:
@@ -19,9 +20,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
 
 @app.callback(invoke_without_command=True)
-def default(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        list_()
+def default(context: typer.Context, as_json: Json = False) -> None:
+    list_unless(context, list_, as_json=as_json)
 
 
 def list_(as_json: Json = False) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, cast
 
-from bursty.cli.terminal import MARKS, console, iso, pairs, short_id, show, took
+from bursty.cli.terminal import MARKS, console, iso, pairs, plain, short_id, show, took
 from bursty.jobs.artefacts import Artefact
 from bursty.records import RunRecord, RunStatus
 from bursty.stage import Stage
@@ -46,12 +46,23 @@ def run_json(run: RunRecord, number: int | None = None) -> dict[str, Any]:
     }
 
 
-def outputs_json(artefacts: Sequence[Artefact]) -> list[dict[str, Any]]:
+def outputs_json(run: RunRecord, artefacts: Sequence[Artefact]) -> list[dict[str, Any]]:
     return [
-        {"name": item.name, "kind": item.kind, "bytes": item.size, "sha256": item.digest, "published": item.publish}
+        {
+            "name": item.name,
+            "kind": item.kind,
+            "bytes": item.size,
+            "sha256": item.digest,
+            "published": is_published(run, item),
+        }
         | ({"rows": item.meta.get("rows"), "format": item.meta.get("format")} if item.kind == "table" else {})
         for item in artefacts
     ]
+
+
+def is_published(run: RunRecord, item: Artefact) -> bool:
+    """What was meant to be is only once the run has succeeded."""
+    return item.publish and run.status == RunStatus.SUCCEEDED
 
 
 def numbers_of(stage: Stage, runs: Sequence[RunRecord]) -> dict[str, int]:
@@ -66,7 +77,7 @@ def number_of(stage: Stage, run: RunRecord) -> int | None:
 
 def whole_json(stage: Stage, run: RunRecord) -> dict[str, Any]:
     """A run with its outputs."""
-    outputs = outputs_json(stage.runs.manifest(run.id).artefacts)
+    outputs = outputs_json(run, stage.runs.manifest(run.id).artefacts)
     return {**run_json(run, number_of(stage, run)), "outputs": outputs}
 
 
@@ -79,11 +90,11 @@ def show_outcome(stage: Stage, run: RunRecord) -> None:
     words = run.status.replace("_", " ")
     number = number_of(stage, run)
     duration = f" after {took(run)}" if took(run) else ""
-    tries = f", attempt {run.attempt} of {run.max_attempts}" if run.attempt > 1 else ""
+    tries = f", attempt {run.attempt}" if run.attempt > 1 else ""
     about = f"[dim]· run {short_id(run.id)}{f' · version {number}' if number is not None else ''}[/]"
     err.print(f"[{colour}]{mark}[/] [bold]{escape(run.job)}[/] {words}{duration}{tries} {about}", soft_wrap=True)
     if run.error and run.status != RunStatus.SUCCEEDED:
-        err.print("\n".join(f"  {line}" for line in escape(run.error).splitlines()), style="red", soft_wrap=True)
+        err.print("\n".join(f"  {line}" for line in escape(plain(run.error)).splitlines()), style="red", soft_wrap=True)
     show_results(stage, run)
     hints = [f"bursty runs show {short_id(run.id)}"]
     if run.status != RunStatus.SUCCEEDED:
@@ -100,7 +111,7 @@ def show_results(stage: Stage, run: RunRecord, *, stderr: bool = True) -> None:
     manifest = stage.runs.manifest(run.id)
     metrics: dict[str, float] = json.loads(run.metrics) if run.metrics else {}
     rows = [(escape(name), number_words(value)) for name, value in metrics.items()]
-    rows += [(escape(item.name), output_words(item)) for item in manifest.artefacts]
+    rows += [(escape(item.name), output_words(run, item)) for item in manifest.artefacts]
     if rows:
         show(pairs(rows), stderr=stderr)
 
@@ -110,13 +121,13 @@ def number_words(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.0f}"
 
 
-def output_words(item: Artefact) -> str:
+def output_words(run: RunRecord, item: Artefact) -> str:
     """``table, 5 rows, 1.2 KiB``."""
     what = item.kind
     if item.kind == "table":
         rows = item.meta.get("rows")
         what = f"table, {rows:,} row{'s' * (rows != 1)}" if isinstance(rows, int) else "table"
-    return f"{what}, {format_bytes(item.size)}{', published' if item.publish else ''}"
+    return f"{what}, {format_bytes(item.size)}{', published' if is_published(run, item) else ''}"
 
 
 def input_words(value: Any) -> str:

@@ -17,6 +17,7 @@ from bursty.cli.terminal import (
     console,
     iso,
     pairs,
+    plain,
     print_json,
     progress_of,
     short_id,
@@ -101,7 +102,7 @@ def show_run(name: str, as_json: bool) -> None:
         if as_json:
             number = numbers_of(stage, [run]).get(run.version)
             told = [_event_json(event) for event in events]
-            outputs = outputs_json(stage.runs.manifest(run.id).artefacts)
+            outputs = outputs_json(run, stage.runs.manifest(run.id).artefacts)
             print_json({**run_json(run, number), "outputs": outputs, "events": told})
             return
         _print_run(stage, run, events)
@@ -126,7 +127,7 @@ def _print_run(stage: Stage, run: RunRecord, events: Sequence[Event]) -> None:
         show_results(stage, run, stderr=False)
     if run.error:
         _heading("Error")
-        out.print("\n".join(f"  {line}" for line in escape(run.error).splitlines()), soft_wrap=True)
+        out.print("\n".join(f"  {line}" for line in escape(plain(run.error)).splitlines()), soft_wrap=True)
     if notes := [event for event in events if event.kind in NOTES]:
         _heading("Notes")
         show(pairs([(clock(event.at), escape(_note(event))) for event in notes]))
@@ -171,7 +172,7 @@ def _facts(stage: Stage, run: RunRecord) -> list[tuple[str, str]]:
     if took(run):
         rows.append(("took", took(run)))
     if run.attempt > 1 or run.status == RunStatus.LOST:
-        rows.append(("attempts", f"{run.attempt} of {run.max_attempts}"))
+        rows.append(("attempt", str(run.attempt)))
     if progress_of(run):
         rows.append(("progress", escape(progress_of(run))))
     if run.owner:
@@ -193,7 +194,7 @@ def _note(event: Event) -> str:
 
 
 def _happened(event: Event) -> str:
-    error = str(event.data.get("error") or event.data.get("why") or "").strip().splitlines()
+    error = plain(str(event.data.get("error") or event.data.get("why") or "")).strip().splitlines()
     return f"{event.kind} · {event.actor}" + (f" · {error[0]}" if error else "")
 
 
@@ -201,6 +202,10 @@ def show_log(name: str, follow: bool, times: bool, as_json: bool) -> None:
     """``bursty runs logs``."""
     with Stage() as stage:
         run = stage.runs.get(name)
+        if follow and run.status == RunStatus.QUEUED:
+            console(stderr=True).print(
+                f"{state_of(run)} [dim]· run {short_id(run.id)} · bursty worker makes it[/]", soft_wrap=True
+            )
         try:
             for line in stage.runs.log(run.id, follow=follow):
                 if as_json:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from dataclasses import asdict
 
 from bursty.cli.ending import SIGNALS
-from bursty.cli.outcome import run_json
+from bursty.cli.outcome import numbers_of, run_json
 from bursty.cli.terminal import console, print_json
 from bursty.jobs.worker import WorkerPlan
 from bursty.stage import Stage
@@ -74,8 +74,9 @@ def schedule(*, once: bool, as_json: bool) -> None:
             return
         queued = scheduler.tick()
         stage.outbox.deliver()
+        numbers = numbers_of(stage, queued)
     if as_json:
-        print_json([run_json(run) for run in queued])
+        print_json([run_json(run, numbers.get(run.version)) for run in queued])
     else:
         words = f"{len(queued)} run{'s' * (len(queued) != 1)}" if queued else "nothing was due"
         console(stderr=True).print(f"[green]✓[/] {f'queued {words}' if queued else words}")

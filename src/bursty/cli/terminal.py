@@ -86,6 +86,13 @@ def pairs(rows: Sequence[tuple[str, str]], indent: str = "  ") -> Table:
 
 # In words
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160)) if chr(code) not in "\n\t"}
+
+
+def plain(text: str) -> str:
+    """Control characters but new line and tab as ``\\x1b``: what jobs and libraries say must not steer the terminal."""
+    return text.replace("\r\n", "\n").translate(_CONTROLS)
+
 
 def short_id(run: str) -> str:
     """The end of an id, which is chance and enough to name it."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bursty.cli import complete
+from bursty.cli.bare import list_unless
 from bursty.cli.texts import help_of
 
 if TYPE_CHECKING:
@@ -24,9 +25,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 
 
 @app.callback(invoke_without_command=True)
-def default(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        list_()
+def default(context: typer.Context, app_name: App = None, as_json: Json = False) -> None:
+    list_unless(context, list_, app_name=app_name, as_json=as_json)
 
 
 def list_(app_name: App = None, as_json: Json = False) -> None:

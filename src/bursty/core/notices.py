@@ -81,8 +81,9 @@ def _run_lines(event: Mapping[str, Any], redactor: Redactor, link: str) -> Itera
 
 
 def _attempts(event: Mapping[str, Any]) -> str:
-    attempt, most = event.get("attempt"), event.get("max_attempts")
-    return f" at attempt {attempt} of {most}" if attempt and most and most > 1 else ""
+    """Without how many there may be: deaths of workers and failures of the job are counted apart."""
+    attempt = event.get("attempt") or 1
+    return f" at attempt {attempt}" if attempt > 1 else ""
 
 
 def _inputs(inputs: Any, redactor: Redactor) -> Iterator[str]:

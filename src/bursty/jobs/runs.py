@@ -15,6 +15,7 @@ from bursty.core import runstate
 from bursty.errors import BurstyError, ConfigError
 from bursty.forms.validate import inputs_hash, replace_files, validate
 from bursty.jobs.artefacts import CHUNK, Artefact, Manifest, put_file, read_manifest, upload_key
+from bursty.jobs.asked import OWN_KEYS, check_asked, check_same
 from bursty.jobs.catalog import Catalog, JobInfo
 from bursty.jobs.ids import new_id
 from bursty.jobs.logs import LogLine, Tail
@@ -62,6 +63,7 @@ class Runs:
         *,
         version: str | int | None = None,
         key: str | None = None,
+        strict_key: bool = True,
         priority: int | None = None,
         delay: float = 0.0,
         created_by: str | None = None,
@@ -72,11 +74,14 @@ class Runs:
         """Queue a run. Inputs are checked first; nothing is queued when one is wrong.
 
         ``version``: number or digest; the current one by default. ``key``: a second submit of this app with the same
-        key gives the first one's run. ``priority``: higher goes first. ``delay``: seconds until it is due.
+        key gives the first one's run; with another job or other inputs it is refused, unless ``strict_key=False``.
+        ``priority``: higher goes first. ``delay``: seconds until it is due.
         ``allow_paths``: a file among the inputs may be a path on this machine, and is uploaded.
 
-        Raises ``InputsInvalid`` with all that is wrong, ``ConfigError`` for an unknown job or version.
+        Raises ``InputsInvalid`` with all that is wrong, ``ConfigError`` for an unknown job or version, a key that
+        is taken, and arguments that can't be.
         """
+        check_asked(inputs, key, priority, delay, own_key=not strict_key)
         found = self.versions.get(app, version)
         info = self.catalog.job(found.digest, job)
         checked = validate(info.form, inputs or {}, allow_paths=allow_paths)
@@ -101,7 +106,10 @@ class Runs:
             schedule=schedule,
         )
         event = EventDraft("submitted", created_by or self.actor, {"version": found.number})
-        return self.state.submit(run, event)[0]
+        queued, is_new = self.state.submit(run, event)
+        if strict_key and not is_new:
+            check_same(queued, run)
+        return queued
 
     def start(self, fn: Callable[..., Any], app: str, job: str, inputs: Mapping[str, Any]) -> RunRecord:
         """Queue a run of the job that ``fn`` declares, of its file as it is now (a snapshot is taken)."""
@@ -123,7 +131,8 @@ class Runs:
             job,
             inputs,
             version=parent.version,
-            key=f"started by {parent.id} {number}",
+            key=f"{OWN_KEYS}started by {parent.id} {number}",
+            strict_key=False,
             created_by=f"run {parent.id}",
         )
         return found.id
@@ -204,6 +213,8 @@ class Runs:
 
         Raises ``ConfigError``.
         """
+        if not isinstance(run, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"a run is named by its id, not by {run!r:.100}", "bursty runs list shows some.")
         if run == "last" and (newest := self.state.find(RunQuery(limit=1))):
             return newest[0]
         found = self.state.get(run)

@@ -188,12 +188,12 @@ class Run:
 
     def cache(self, key: object, compute: Callable[[], T], *, max_age: float | str | None = None) -> T:
         """``compute()``, or what it gave for this key before (for this job, in any run), if not older than ``max_age``
-        (seconds or ``"1 day"``). Put everything that the data depends on into ``key``: text, numbers, lists of them."""
-        from bursty.runtime.cached import cached
+        (seconds or ``"1 day"``). Put everything that the data depends on into ``key``: text, numbers, dates, enums,
+        and lists or dicts of them. Raises ``ConfigError`` for a key of another type."""
+        from bursty.runtime.cached import cached, key_text
         from bursty.units import parse_seconds
 
-        text = json.dumps(key, sort_keys=True, default=str)
-        return cached(self._store, self.folder, text, compute, parse_seconds(max_age))
+        return cached(self._store, self.folder, key_text(key), compute, parse_seconds(max_age))
 
     # Inside
 

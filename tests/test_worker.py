@@ -538,3 +538,13 @@ def test_two_stages_share_a_home(lab: Lab) -> None:
     assert theirs.is_dir()
     theirs.rmdir()
     theirs.parent.rmdir()
+
+
+def test_a_forkserver_ends_with_its_run_and_the_next_one_gets_its_own(lab: Lab) -> None:
+    ended = [lab.finished("uses_a_forkserver") for _ in range(2)]
+    assert [(run.status, run.error) for run in ended] == [(RunStatus.SUCCEEDED, None)] * 2
+    metrics = [json.loads(run.metrics or "") for run in ended]
+    assert metrics[0] == metrics[1], "the same child ran both"
+    for run in ended:
+        for pid in json.loads(lab.stage.blobs.get(lab.runs.artefact(run.id, "workers.json").key)):
+            eventually(lambda pid=pid: not is_alive(pid))

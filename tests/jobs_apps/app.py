@@ -1,11 +1,13 @@
 """Jobs that the tests of the worker run: good ones and bad ones."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -304,3 +306,12 @@ def talks(run: Run, lines: int) -> None:
 def nulls(megabytes: int) -> None:
     for _ in range(megabytes):
         os.write(1, bytes(1 << 20))
+
+
+@app.job
+def uses_a_forkserver(run: Run) -> None:
+    """Its pool is left open: the pool's processes are strays."""
+    pool = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("forkserver"))
+    run.metric("sum", sum(pool.map(abs, range(-3, 3))))
+    run.metric("pid", os.getpid())
+    run.save_json("workers", sorted(pool._processes))

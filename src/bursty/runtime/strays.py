@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Generator
+from typing import Any
 
 PR_SET_CHILD_SUBREAPER = 36
 """From <sys/prctl.h>: orphans among our descendants become our children (prctl(2))."""
@@ -18,7 +19,7 @@ PATIENCE_SECONDS = 5.0
 
 @contextlib.contextmanager
 def no_strays() -> Generator[None]:
-    """Processes that are started inside and still live at the end are killed."""
+    """Processes that are started inside and still live at the end are killed; multiprocessing may be used after."""
     if sys.platform != "linux":
         yield
         return
@@ -28,13 +29,35 @@ def no_strays() -> Generator[None]:
     try:
         yield
     finally:
-        _kill_children(before)
+        _kill_children(before | _tracker())
+        _forget_forkserver(before)
         prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 @functools.cache
 def _prctl() -> Callable[..., int]:
     return ctypes.CDLL(None).prctl
+
+
+def _tracker() -> set[int]:
+    """multiprocessing's resource tracker: it removes shared memory that nobody uses, runs nothing of the job's, and
+    ends with this process. Locks and shared memory that outlive the run need it."""
+    module: Any = sys.modules.get("multiprocessing.resource_tracker")
+    pid: int | None = getattr(getattr(module, "_resource_tracker", None), "_pid", None)
+    return set() if pid is None else {pid}
+
+
+def _forget_forkserver(spared: set[int]) -> None:
+    """Its server was killed and waited for like any child: were multiprocessing to wait for it again before it starts
+    the next, that would be an error (it has no public way to say so). Its own ``_stop`` would wait for as long as
+    children of the server live."""
+    module: Any = sys.modules.get("multiprocessing.forkserver")
+    server: Any = getattr(module, "_forkserver", None)
+    if getattr(server, "_forkserver_pid", None) is None or server._forkserver_pid in spared:
+        return
+    with contextlib.suppress(OSError):
+        os.close(server._forkserver_alive_fd)
+    server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
 
 
 def _kill_children(spared: set[int]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bursty.core import runstate
-from bursty.errors import ConfigError
+from bursty.errors import BlobNotFound, ConfigError, StoreError
 from bursty.jobs.catalog import Catalog, check_schedules, jobs_of
 from bursty.jobs.outbox import Outbox
 from bursty.jobs.runs import Runs
@@ -219,3 +219,122 @@ def test_a_thousand_fires_with_four_schedulers() -> None:
         list(pool.map(look, range(4)))
     keys = [run.idempotency_key for run in house.all_runs()]
     assert len(keys) == len(set(keys)) == 1000
+
+
+def test_an_app_that_cannot_be_read_holds_up_no_other() -> None:
+    house = House({"every": 60.0})
+    broken = "cd" * 32
+    house.state.put_document(APP, "broken", {"newest": 1, "current": broken}, rev=0)  # before "scorer" in the alphabet
+    labels = house.state.document(VERSION, f"scorer/{DIGEST}").data
+    house.state.put_document(VERSION, f"broken/{broken}", labels, rev=0)
+
+    def read(digest: str) -> Any:
+        if digest == broken:
+            raise BlobNotFound("manifests/cd")
+        return house.manifest
+
+    runs = house.client()
+    runs.catalog = Catalog(read)
+    said: list[str] = []
+    scheduler = Scheduler(runs, Outbox(house.state, house.blobs, None), say=said.append)
+    scheduler.tick()
+    house.clock.advance(60)
+    assert [run.app for run in scheduler.tick()] == ["scorer"]
+    assert [line for line in said if "schedules of broken" in line] == said[:1], "said once"
+
+
+class Moody(MemoryState):
+    """A store whose documents of one kind can't be read for a while."""
+
+    moods: list[Exception]
+
+    def document(self, kind: str, key: str) -> Any:
+        if kind == KIND and self.moods:
+            raise self.moods.pop()
+        return super().document(kind, key)
+
+
+@pytest.mark.parametrize("error", [StoreError("a blob is gone"), KeyError("cursor")])
+def test_an_error_of_one_schedule_holds_up_no_other(error: Exception) -> None:
+    clock = FakeClock(1_790_000_000.0)
+    state = Moody(clock=clock)
+    state.moods = []
+    house = House({"every": 60.0}, {"every": 60.0}, state=state)
+    scheduler = house.scheduler()
+    scheduler.tick()
+    clock.advance(60)
+    state.moods = [error]
+    assert [run.schedule for run in scheduler.tick()] == ["scorer/refresh/1"]
+    state.moods = [StoreError("away"), StoreError("away")]
+    with pytest.raises(StoreError, match="away"):
+        scheduler.tick()
+    assert [run.schedule for run in scheduler.tick()] == ["scorer/refresh/0"]
+
+
+def test_the_loop_survives_anything_and_waits_for_no_notice() -> None:
+    house = House({"every": 60.0})
+    house.scheduler().tick()
+    sending, sent, ticked = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(*_: Any) -> None:
+        sending.set()
+        assert sent.wait(30)
+
+    house.runs.submit("scorer", "refresh")
+    [claimed] = house.state.claim("worker", 60, 1)
+    outbox = Outbox(house.state, house.blobs, slow)
+    house.state.change(
+        runstate.finish(claimed, runstate.Ending("failed"), outbox.drafts(claimed, None, "failed", False))
+    )
+    troubles: list[Exception] = [ValueError("odd"), StoreError("away")]
+    said: list[str] = []
+
+    class Shaken(Scheduler):
+        def tick(self) -> Any:
+            if troubles:
+                raise troubles.pop()
+            if sending.is_set():
+                house.clock.advance(60)
+                if super().tick():
+                    ticked.set()
+
+    scheduler = Shaken(house.client(), outbox, say=said.append)
+    thread = threading.Thread(target=scheduler.run)
+    thread.start()
+    try:
+        assert ticked.wait(30), "the schedule fires while a notice is under way"
+    finally:
+        sent.set()
+        scheduler.stop()
+        thread.join(30)
+    assert not thread.is_alive()
+    assert any("away" in line for line in said)
+    assert any("ValueError: odd" in line for line in said)
+
+
+def test_replace_leaves_a_fires_own_run_alone_after_a_scheduler_died() -> None:
+    house = House({"every": 60.0, "overlap": "replace"})
+    scheduler = house.scheduler()
+    scheduler.tick()
+    house.clock.advance(60)
+    before = house.state.document(KIND, "scorer/refresh/0")
+    scheduler.tick()
+    house.clock.advance(60)
+    scheduler.tick()
+    after = house.state.document(KIND, "scorer/refresh/0")
+    house.state.put_document(KIND, "scorer/refresh/0", before.data, rev=after.rev)  # as if it had died just before
+    house.scheduler().tick()
+    assert [run.status for run in house.all_runs()] == [RunStatus.QUEUED, RunStatus.CANCELLED]
+
+
+def test_replace_by_a_scheduler_that_woke_late_cancels_no_later_run() -> None:
+    house = House({"every": 60.0, "overlap": "replace"})
+    late = house.scheduler()
+    late.tick()
+    [(key, job, spec)] = late.declared()
+    fire = house.clock.time() + 60
+    house.clock.advance(120)
+    [newest] = house.scheduler().tick()[-1:]
+    by_hand = Schedules(house.runs, late).run_now("refresh")
+    late._fire(key, job, spec, fire - 7)  # a fire that nobody else dealt with
+    assert {house.runs.get(run.id).status for run in (newest, by_hand)} == {RunStatus.QUEUED}

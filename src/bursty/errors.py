@@ -44,6 +44,11 @@ class BurstyError(Exception):
         return f"{self.message}\n  What to do: {self.hint}" if self.hint else self.message
 
 
+def in_words(error: BaseException) -> str:
+    """One line of an error that was survived: its message; of another library's, its type too."""
+    return error.message if isinstance(error, BurstyError) else f"{type(error).__name__}: {error}"
+
+
 class ConfigError(BurstyError, ValueError):
     """A setting, a declaration or an option can't be used as given."""
 

@@ -117,7 +117,15 @@ def find_good(
 
 
 def read_manifest(blobs: BlobStore, run: RunRecord) -> Manifest:
-    """What a finished run published; an empty one if it handed in nothing."""
+    """What a finished run published; an empty one if it handed in nothing. Raises ``BlobNotFound``, and ``StoreError``
+    for what is no manifest."""
     if run.output is None:
         return Manifest(run.id, run.attempt)
-    return msgspec.json.decode(blobs.get(f"{run.output}/manifest.json"), type=Manifest)
+    key = f"{run.output}/manifest.json"
+    try:
+        return msgspec.json.decode(blobs.get(key), type=Manifest)
+    except msgspec.MsgspecError as error:
+        raise StoreError(
+            f"the blob {key!r} is damaged: it can't be read as a manifest ({error})",
+            "It was changed behind bursty's back. Restore it from a backup, or run the job again.",
+        ) from error

@@ -1,15 +1,16 @@
-"""What a worker does beside its runs: end those whose worker died for good, deliver the outbox.
+"""What a worker and a scheduler do beside their own work: end those whose worker died for good, deliver the outbox.
 
 A thread of its own, for a service that is slow to take a notice must hold up no run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
 from bursty.core import runstate
-from bursty.errors import StoreError
+from bursty.errors import StoreError, in_words
 from bursty.jobs.catalog import JobInfo
 from bursty.jobs.outbox import Outbox
 from bursty.ports import StateStore
@@ -65,7 +66,13 @@ class Caretaker:
                 while self._outbox.deliver():
                     pass
             except StoreError as error:
-                self._say(f"the state store could not be asked, trying again: {error.message}")
+                self._tell(f"the state store could not be asked, trying again: {error.message}")
+            except Exception as error:
+                self._tell(f"lost runs and notices could not be looked after, trying again: {in_words(error)}")
+
+    def _tell(self, words: str) -> None:
+        with contextlib.suppress(Exception):  # a terminal that is gone, say, must not end the care
+            self._say(words)
 
     def _reap(self) -> None:
         for run in self._state.expired(BATCH):
@@ -73,4 +80,4 @@ class Caretaker:
             drafts = self._outbox.drafts(run, self._known(run), end, False)
             change = runstate.reap(run, self._owner, self._state.skew, drafts)
             if change is not None and self._state.change(change)[0] is not None:
-                self._say(f"{run.job} {run.id}: {change.then['status']}")
+                self._tell(f"{run.job} {run.id}: {change.then['status']}")

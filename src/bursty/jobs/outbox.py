@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bursty.core.runstate import retry_delay
-from bursty.errors import BurstyError, StoreError
+from bursty.errors import StoreError, in_words
 from bursty.jobs.artefacts import Artefact, fetch_file, find_good, published_key, put_file
 from bursty.jobs.catalog import JobInfo
 from bursty.ports import BlobStore, StateStore
@@ -70,8 +70,8 @@ class Outbox:
                 continue
             try:
                 self._deliver(item)
-            except (BurstyError, OSError) as error:
-                words = error.message if isinstance(error, BurstyError) else str(error)
+            except Exception as error:  # of a damaged row or manifest, say: the others go out all the same
+                words = in_words(error)
                 self._state.outbox_later(item, retry_delay(item.tries - 1, FIRST_DELAY, LONGEST_DELAY), words)
                 self._say(f"the {item.kind} of run {item.run} could not be delivered, it is tried again: {words}")
             else:

@@ -8,14 +8,17 @@ The cursor moves on by compare-and-swap after that, so a scheduler that dies in 
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bursty.changes import EventDraft
 from bursty.core.cron import Due, Timetable, missed
-from bursty.errors import BurstyError, ConfigError, StoreError
+from bursty.errors import BurstyError, ConfigError, StoreError, in_words
+from bursty.jobs.caretaker import Caretaker
 from bursty.jobs.catalog import JobInfo, timetable_of
 from bursty.jobs.outbox import Outbox
 from bursty.jobs.runs import Runs
@@ -30,6 +33,10 @@ BATCH = 50
 """Fires that are dealt with before the cursor moves on."""
 MAX_FIRES = 10_000
 """Missed fires that are looked at in one go."""
+RECENT = 2 * BATCH
+"""A schedule's newest runs, among which a fire's own is looked for."""
+OPEN = 10
+"""Open runs of a schedule that are looked at for overlap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,7 @@ class ScheduleInfo:
 
 
 class Scheduler:
-    """Fires the schedules of every app's current version. ``outbox``: delivered meanwhile."""
+    """Fires the schedules of every app's current version. ``outbox``: delivered meanwhile, on a thread of its own."""
 
     def __init__(self, runs: Runs, outbox: Outbox, *, say: Callable[[str], None] = lambda _line: None) -> None:
         self._runs = runs
@@ -57,44 +64,79 @@ class Scheduler:
         self._say = say
         self._stopping = threading.Event()
         self._timetables: dict[ScheduleSpec | str, Timetable] = {}
+        self._troubles: dict[str, str] = {}
 
     # The loop
 
     def run(self) -> None:
-        """Until ``stop``."""
-        while not self._stopping.is_set():
-            try:
-                self.tick()
-                self._outbox.deliver()
-            except StoreError as error:
-                self._say(f"the state store can't be reached, trying again: {error.message}")
-            self._stopping.wait(POLL_SECONDS)
+        """Until ``stop``, whatever fails meanwhile."""
+        owner = f"scheduler:{socket.gethostname()}:{os.getpid()}"
+        caretaker = Caretaker(self._state, self._outbox, owner, self._known, self._say)
+        caretaker.start()
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self.tick()
+                except StoreError as error:
+                    self._say(f"the state store can't be reached, trying again: {error.message}")
+                except Exception as error:
+                    self._say(f"the schedules could not be looked at, trying again: {in_words(error)}")
+                self._stopping.wait(POLL_SECONDS)
+        finally:
+            caretaker.stop()
 
     def stop(self) -> None:
         self._stopping.set()
 
     def tick(self) -> list[RunRecord]:
-        """Deal with all fires up to now; the runs that were queued. A schedule that fails does not hold up others."""
+        """Deal with all fires up to now; the runs that were queued. A schedule that fails does not hold up others.
+
+        Raises ``StoreError`` when the state store fails: no schedule could fire.
+        """
         queued: list[RunRecord] = []
         for key, job, spec in self.declared():
             try:
                 queued += self._look_at(key, job, spec)
-            except StoreError:
-                raise
-            except BurstyError as error:
-                self._say(f"the schedule {key} can't fire: {error.message}")
+            except Exception as error:
+                self._state.document(KIND, key)  # raises when it is the state store that fails
+                self._trouble(key, f"the schedule {key} can't fire: {in_words(error)}")
+            else:
+                self._troubles.pop(key, None)
         return queued
 
     def declared(self) -> Iterator[tuple[str, JobInfo, ScheduleSpec]]:
-        """Every schedule of a current version: its key, job and spec."""
+        """Every schedule of a current version that can be read: its key, job and spec."""
         for app in self._runs.versions.apps():
             try:
-                jobs = self._runs.catalog.jobs(self._runs.versions.get(app).digest)
+                version = self._runs.versions.get(app)
             except ConfigError:
                 continue  # no version is current
-            for job in jobs.values():
+            for job in self._jobs(app, version.digest):
                 for number, spec in enumerate(job.schedules):
                     yield f"{app}/{job.name}/{number}", job, spec
+
+    def _jobs(self, app: str, version: str) -> Sequence[JobInfo]:
+        """None of a version that can't be read: other apps' schedules go on."""
+        try:
+            jobs = list(self._runs.catalog.jobs(version).values())
+        except Exception as error:
+            words = f"the schedules of {app} can't fire, for its version {version[:12]} can't be read"
+            self._trouble(app, f"{words}: {in_words(error)}")
+            return []
+        self._troubles.pop(app, None)
+        return jobs
+
+    def _trouble(self, what: str, words: str) -> None:
+        """Said once as long as it stays the same, not every second."""
+        if self._troubles.get(what) != words:
+            self._troubles[what] = words
+            self._say(words)
+
+    def _known(self, run: RunRecord) -> JobInfo | None:
+        try:
+            return self._runs.catalog.job(run.version, run.job)
+        except BurstyError:
+            return None
 
     def _timetable(self, spec: ScheduleSpec) -> Timetable:
         name = repr(spec)
@@ -137,26 +179,37 @@ class Scheduler:
         self._state.put_document(KIND, key, data, rev=document.rev if document else 0, event=event)
 
     def _fire(self, key: str, job: JobInfo, spec: ScheduleSpec, fire: float) -> RunRecord | None:
-        token = f"{key}@{fire:.3f}"
+        token = f"bursty:schedule {key}@{fire:.3f}"
         if spec.overlap != "queue":
-            query = RunQuery(app=job.app, job=job.name, schedule=key, open_only=True, limit=10)
-            others = [run for run in self._state.find(query) if run.idempotency_key != token]
+            query = RunQuery(app=job.app, job=job.name, schedule=key, limit=RECENT)
+            mine = [run for run in self._state.find(query) if run.idempotency_key == token]
+            if mine:  # queued before the cursor moved, or by another scheduler
+                return mine[0]
+            others = self._state.find(replace(query, open_only=True, limit=OPEN))
             if others and spec.overlap == "skip":
                 self._say(f"{key}: a run is under way, this fire is left out")
                 return None
             for run in others:
-                self._runs.cancel(run.id)
+                if _fire_of(run, key) < fire:  # a scheduler that woke late meets runs of later fires
+                    self._runs.cancel(run.id)
         queued = self._runs.submit(
             job.app,
             job.name,
             dict(spec.inputs),
             version=job.version,
             key=token,
+            strict_key=False,
             created_by=f"schedule {key}",
             schedule=key,
         )
         self._say(f"{key}: queued run {queued.id}")
         return queued
+
+
+def _fire_of(run: RunRecord, key: str) -> float:
+    """When the fire was that queued a run; of one that a person queued: when that was."""
+    schedule, _, moment = (run.idempotency_key or "").rpartition("@")
+    return float(moment) if schedule.endswith(key) else run.created_at
 
 
 def _due(timetable: Timetable, spec: ScheduleSpec, cursor: float, now: float) -> tuple[Due, float | None]:

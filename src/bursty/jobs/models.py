@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bursty.changes import EventDraft
-from bursty.errors import ConfigError
+from bursty.errors import ConfigError, StoreError
 from bursty.jobs.artefacts import fetch_file, put_file
 from bursty.ports import BlobStore, StateStore
 from bursty.records import Document, Event
@@ -65,8 +65,10 @@ class Models:
             "created_by": self._actor,
             "metadata": {key: value for key, value in metadata.items() if value is not None},
         }
-        saved = self._state.put_document(VERSION, _key(name, version), data, rev=0)
-        assert saved is not None, "a version's number is taken once"
+        key = _key(name, version)
+        saved = self._state.put_document(VERSION, key, data, rev=0) or self._state.document(VERSION, key)
+        if saved is None or saved.data["digest"] != digest:  # refused may also mean: written, but the answer was lost
+            raise StoreError(f"version {version} of the model {name!r} could not be recorded", "Save it again.")
         if promote:
             self.promote(name, version)
         return _version(saved, version if promote else None)

@@ -14,7 +14,7 @@ import pytest
 from alembic.script import ScriptDirectory
 
 from bursty.errors import ConfigError, StoreError
-from bursty.records import RUN_FIELDS, RunQuery
+from bursty.records import RUN_FIELDS, RunQuery, RunStatus
 from bursty.stores import sql_schema, sql_text
 from bursty.stores.sql import SqlState
 from conformance.statestore import StateStoreSuite
@@ -189,6 +189,31 @@ def test_each_index_is_walked_without_sorting(tmp_path: Path, index: str) -> Non
     words = " ".join(row[-1] for row in plan)
     assert f"INDEX bursty_runs_{index}" in words
     assert "TEMP B-TREE" not in words
+
+
+FAILED, SUCCEEDED, QUEUED = RunStatus.FAILED, RunStatus.SUCCEEDED, RunStatus.QUEUED
+WALKS = [
+    (RunQuery(app="a", status=FAILED), "final"),
+    (RunQuery(app="a", job="j", status=FAILED), "ended"),
+    (RunQuery(app="a", job="j", status=SUCCEEDED), "ended"),
+    (RunQuery(app="a", status=SUCCEEDED), "app"),
+    (RunQuery(app="a", job="j", status=QUEUED), "queued"),
+    (RunQuery(app="a", job="j"), "job"),
+    (RunQuery(app="a", job="j", created_by="u", status=SUCCEEDED), "created_by"),
+    (RunQuery(app="a", created_by="u", schedule="s", status=FAILED), "final"),
+    (RunQuery(app="a", job="j", version="v", created_by="u"), "version"),
+    (RunQuery(app="a", inputs_hash="h", status=FAILED, before="r"), "inputs_hash"),
+]
+
+
+@pytest.mark.parametrize(("query", "index"), WALKS)
+def test_a_list_walks_the_index_of_what_few_runs_have_in_common(tmp_path: Path, query: RunQuery, index: str) -> None:
+    SqlState(url_of(tmp_path / "state.sqlite")).close()
+    binds = sql_text.Binds()
+    text = sql_text.select_runs(query, binds, hide="+")
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.sqlite")) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {text}", binds).fetchall()
+    assert f"INDEX bursty_runs_{index} " in " ".join(f"{row[-1]} " for row in plan)
 
 
 def test_processes_that_open_a_new_file_at_once(tmp_path: Path) -> None:

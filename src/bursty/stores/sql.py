@@ -40,13 +40,14 @@ class Database(Protocol):
     """What ``SqlState`` needs of a database.
 
     ``now_sql``: its time as SQL, which may use the bound value ``:now``. ``locking``: keeps rows that are selected from
-    others, who pass over them.
+    others, who pass over them. ``hide``: see ``select_runs``.
     """
 
     url: str
     wakes: Wakes
     now_sql: str
     locking: str
+    hide: str
 
     def now(self) -> float: ...
     def read(self, work: Callable[[sa.Connection], T]) -> T: ...
@@ -121,7 +122,7 @@ class SqlState:
         if query.open_only and query.status is not None and query.status.is_final:
             return []
         binds = Binds()
-        return self._runs(sql_text.select_runs(query, binds), binds)
+        return self._runs(sql_text.select_runs(query, binds, hide=self._db.hide), binds)
 
     def expired(self, limit: int) -> Sequence[RunRecord]:
         binds = self._binds(limit=limit)

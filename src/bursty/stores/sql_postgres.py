@@ -70,6 +70,7 @@ class Postgres:
 
     now_sql = NOW
     locking = "FOR UPDATE SKIP LOCKED"
+    hide = ""  # it keeps statistics
 
     def __init__(self, url: str, patience: float) -> None:
         if importlib.util.find_spec("psycopg") is None:

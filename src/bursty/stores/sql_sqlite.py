@@ -66,6 +66,7 @@ class Sqlite:
 
     now_sql = ":now"
     locking = ""
+    hide = "+"
 
     def __init__(self, url: str, clock: Callable[[], float] = time.time) -> None:
         path = url.removeprefix(SCHEME)

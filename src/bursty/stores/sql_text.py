@@ -14,8 +14,8 @@ from bursty.changes import Add, AnyOf, Change, Clause, Is, IsBefore, IsLess, Now
 from bursty.records import RUN_FIELDS, RunQuery, RunStatus
 from bursty.stores.texts import storable
 
-FILTERS = ("app", "job", "version", "created_by", "schedule", "inputs_hash")
-"""Fields of a ``RunQuery`` that are columns, but for ``status``."""
+FILTERS = ("inputs_hash", "version", "schedule", "created_by", "job", "app")
+"""Fields of a ``RunQuery`` that are columns, but for ``status``; those first that few runs have in common."""
 
 COLUMNS = ", ".join(RUN_FIELDS)
 EVENT_COLUMNS = "subject, seq, kind, actor, at, data"
@@ -92,6 +92,18 @@ def select_due(change: Change, now: str, app: str | None, locking: str, binds: B
     return f"SELECT id FROM ({' UNION ALL '.join(parts)}) AS due ORDER BY {BY_PRIORITY} LIMIT :limit"
 
 
+def _walked(status: RunStatus | None, given: Sequence[str]) -> Sequence[str]:
+    """The columns of the index to walk: one of ``given``, unless runs of this status are fewer."""
+    first = given[:1]
+    if status is None or first == ["inputs_hash"]:
+        return first
+    if not status.is_final:
+        return ["status"]
+    if status is RunStatus.SUCCEEDED and first not in ([], ["job"]):
+        return first
+    return ["status", "job"]
+
+
 def select_documents(kind: str, prefix: str) -> tuple[str, dict[str, Any]]:
     """The documents whose keys begin so, and what to bind."""
     binds = {"kind": kind, "first": prefix}
@@ -165,11 +177,18 @@ def _value(name: str, value: Any, now: str, binds: Binds) -> str:
     return "NULL" if value is None else binds.add(value)
 
 
-def select_runs(query: RunQuery, binds: Binds) -> str:
-    """The runs of a query, the newest first; ``open_only`` is not looked at."""
-    parts = [f"{name} = {binds.add(value)}" for name in FILTERS if (value := getattr(query, name)) is not None]
+def select_runs(query: RunQuery, binds: Binds, *, hide: str = "") -> str:
+    """The runs of a query, the newest first; ``open_only`` is not looked at.
+
+    ``hide``: what before a column's name keeps its index out, for a database that does not know how many runs have a
+    value. It walks the index that is shortest by all experience then.
+    """
+    given = [name for name in FILTERS if getattr(query, name) is not None]
+    by = _walked(query.status, given)
+    parts = [f"{'' if name in by else hide}{name} = {binds.add(getattr(query, name))}" for name in given]
     if query.status is not None:
-        parts += [f"status = '{query.status.value}'", *([IS_FINAL] if query.status.is_final else [])]
+        parts.append(f"{'' if 'status' in by else hide}status = '{query.status.value}'")
+        parts += [IS_FINAL] if query.status.is_final and "status" in by else []
     if query.before is not None:
         parts.append(f"id < {binds.add(query.before)}")
     where = f"WHERE {' AND '.join(parts)}" if parts else ""

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from bursty.core import runstate
-from bursty.errors import BlobNotFound, ConfigError, StoreError
+from bursty.errors import BlobNotFound, ConfigError, NoticeFailed, StoreError
 from bursty.jobs.catalog import Catalog, check_schedules, jobs_of
+from bursty.jobs.notices import Notices
 from bursty.jobs.outbox import Outbox
 from bursty.jobs.runs import Runs
 from bursty.jobs.scheduler import KIND, Scheduler, Schedules
@@ -338,3 +339,37 @@ def test_replace_by_a_scheduler_that_woke_late_cancels_no_later_run() -> None:
     by_hand = Schedules(house.runs, late).run_now("refresh")
     late._fire(key, job, spec, fire - 7)  # a fire that nobody else dealt with
     assert {house.runs.get(run.id).status for run in (newest, by_hand)} == {RunStatus.QUEUED}
+
+
+class Post:
+    """A service that keeps what it is sent, and then fails."""
+
+    def __init__(self) -> None:
+        self.notices: list[Any] = []
+
+    def send(self, notice: Any) -> None:
+        self.notices.append(notice)
+        raise NoticeFailed("no answer")
+
+
+@pytest.mark.parametrize(
+    ("notify", "title"), [(["missed"], ["scorer/refresh/0 missed 9 fires"]), (["failed"], []), ([], [])]
+)
+def test_people_are_told_of_missed_fires(notify: list[str], title: list[str]) -> None:
+    house = House()
+    house.manifest = manifest({"cron": "0 * * * *"}, notify=notify)
+    post, said = Post(), list[str]()
+    notices = Notices(post, house.runs, "", ())
+    outbox = Outbox(house.state, house.blobs, None)
+    scheduler = Scheduler(house.client(), outbox, say=said.append, tell=notices.missed)
+    scheduler.tick()
+    house.clock.advance(10 * 3600 + 1800)
+    [run] = scheduler.tick()
+    for thread in threading.enumerate():
+        if thread.name == "bursty-missed":
+            thread.join(30)
+    assert [notice.title for notice in post.notices] == title
+    assert all("It is run once now." in notice.body for notice in post.notices)
+    assert said == [f"scorer/refresh/0: queued run {run.id}"] + [
+        "nobody could be told that scorer/refresh/0 missed fires: no answer" for _ in title
+    ]

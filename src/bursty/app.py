@@ -19,7 +19,7 @@ T = TypeVar("T")
 OPTIONS = ("name", "memory", "cpu", "gpu", "timeout", "retries", "idempotent", "env")
 JOB_OPTIONS = ("title", "description", "priority", "notify")
 SCHEDULE_OPTIONS = ("cron", "every", "tz", "missed", "overlap", "inputs")
-ENDS = ("succeeded", "failed", "timed_out", "cancelled", "lost")
+ENDS = ("succeeded", "failed", "timed_out", "cancelled", "lost", "missed")
 
 
 class Submitted(Protocol, Generic[R]):

@@ -189,7 +189,8 @@ class Stage:
         """Fires the schedules of all apps' current versions."""
         from bursty.jobs.scheduler import Scheduler
 
-        return Scheduler(self.runs, self.outbox, say=self._say)
+        notices = self._notifier()
+        return Scheduler(self.runs, self.outbox, say=self._say, tell=notices and notices.missed)
 
     # Inside
 

@@ -42,3 +42,7 @@ class Notices:
             "last_good": good and {"run": good.id, "finished_at": good.finished_at},
         }
         self._notifier.send(render(event, (*self._secrets, *secret_inputs(run.inputs))))
+
+    def missed(self, event: Mapping[str, Any]) -> None:
+        """Send the notice of fires that were missed: ``event`` as ``render`` has it. Raises ``NoticeFailed``."""
+        self._notifier.send(render({**event, "url": self._url}, self._secrets))

@@ -55,13 +55,25 @@ class ScheduleInfo:
 
 
 class Scheduler:
-    """Fires the schedules of every app's current version. ``outbox``: delivered meanwhile, on a thread of its own."""
+    """Fires the schedules of every app's current version. ``outbox``: delivered meanwhile, on a thread of its own.
 
-    def __init__(self, runs: Runs, outbox: Outbox, *, say: Callable[[str], None] = lambda _line: None) -> None:
+    ``tell``: tells people of fires that were missed for good, of jobs whose ``notify`` has ``"missed"``: once, and if
+    that fails, it is only said.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        outbox: Outbox,
+        *,
+        say: Callable[[str], None] = lambda _line: None,
+        tell: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
         self._runs = runs
         self._state = runs.state
         self._outbox = outbox
         self._say = say
+        self._tell = tell
         self._stopping = threading.Event()
         self._timetables: dict[ScheduleSpec | str, Timetable] = {}
         self._troubles: dict[str, str] = {}
@@ -159,6 +171,8 @@ class Scheduler:
             queued += batch
             if not self._move_on(document, due, cursor, batch):
                 return queued
+            if due.skipped and "missed" in job.notify:
+                self._tell_missed(key, job, spec, due)
         self._begin(key, spec, document, now)
         return queued
 
@@ -168,6 +182,29 @@ class Scheduler:
         details = {"fires": due.skipped[-20:], "count": len(due.skipped)}
         event = EventDraft("missed", "scheduler", details) if due.skipped else None
         return self._state.put_document(KIND, document.key, data, rev=document.rev, event=event) is not None
+
+    def _tell_missed(self, key: str, job: JobInfo, spec: ScheduleSpec, due: Due) -> None:
+        """On a thread of its own: a service that is slow must hold up no fire."""
+        if (tell := self._tell) is None:
+            return
+        event = {
+            "event": "missed",
+            "app": job.app,
+            "job": job.name,
+            "schedule": key,
+            "count": len(due.skipped),
+            "first": due.skipped[0],
+            "last": due.skipped[-1],
+            "policy": spec.missed if due.run or spec.missed == "skip" else None,
+        }
+
+        def send() -> None:
+            try:
+                tell(event)
+            except Exception as error:
+                self._say(f"nobody could be told that {key} missed fires: {in_words(error)}")
+
+        threading.Thread(target=send, name="bursty-missed", daemon=True).start()
 
     def _begin(self, key: str, spec: ScheduleSpec, document: Document | None, now: float) -> None:
         """A schedule that is new or was changed counts from now."""

@@ -17,7 +17,7 @@ from bursty.packaging.manifest import canonical, digest_of
 from bursty.packaging.place import remove_tree
 from bursty.packaging.snapshot import Snapshot
 from bursty.stores.blobs import FolderBlobs
-from shop import APP, PINNED, Shop, invoke, look, shop
+from version_shop import APP, PINNED, Shop, invoke, look, shop
 
 __all__ = ["shop"]
 

@@ -14,7 +14,7 @@ import pytest
 from bursty import ConfigError
 from bursty.errors import BlobNotFound, DigestMismatch
 from bursty.packaging.tarball import pack, unpack
-from shop import APP, Shop, files_of, shop
+from version_shop import APP, Shop, files_of, shop
 
 __all__ = ["shop"]
 

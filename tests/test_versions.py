@@ -17,7 +17,7 @@ from bursty.errors import BlobNotFound
 from bursty.packaging.place import remove_tree
 from bursty.packaging.restore import prune_versions
 from bursty.packaging.sweep import sweep_versions
-from shop import APP, PINNED, Shop, files_of, invoke, look, shop
+from version_shop import APP, PINNED, Shop, files_of, invoke, look, shop
 
 __all__ = ["shop"]
 

@@ -24,6 +24,7 @@ from crash import plan
 from crash.crew import Crew
 from crash.ground import Ground
 from crash.plan import Blow, Order, Outage
+from labs import eventually
 
 USERS = 16
 PAGE = 500
@@ -108,10 +109,9 @@ def hit_schedulers(ground: Ground) -> Ended:
     schedules = _miss(ground)
     since = {info.key: state.document(KIND, info.key).data["cursor"] for info in schedules}  # type: ignore[union-attr]
     ended = Ended(ground, ground.crew("scheduler", trial.schedulers))
-    storm = Storm()
-    for blow in plan.scheduler_blows(trial):
-        storm.at(blow.at, lambda blow=blow: ended.crew.hit(blow))
-    storm.rage()
+    for share, place in plan.scheduler_kills(trial):
+        eventually(lambda share=share: state.pending().due >= share * trial.fires, trial.patience)
+        ended.crew.hit(Blow(0.0, "kill", place))
     now = time.time()
 
     def cursors() -> dict[str, float]:
@@ -123,7 +123,7 @@ def hit_schedulers(ground: Ground) -> Ended:
     for info in schedules:
         until = cursors()[info.key]
         fires = timetable_of(info.spec).fires_between(since[info.key], until, 100_000)
-        ended.fires[info.key] = {f"{info.key}@{fire:.3f}" for fire in fires}
+        ended.fires[info.key] = {f"bursty:schedule {info.key}@{fire:.3f}" for fire in fires}
     ended.runs = _all_runs(ended)
     ended.seconds = time.monotonic() - began
     return ended

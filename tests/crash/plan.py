@@ -102,11 +102,11 @@ def blows(trial: Trial, skew: float) -> list[Blow]:
     return sorted(found, key=lambda blow: blow.at)
 
 
-def scheduler_blows(trial: Trial) -> list[Blow]:
-    """Two of the schedulers are killed, in the midst of the backlog."""
+def scheduler_kills(trial: Trial) -> list[tuple[float, int]]:
+    """Two of the schedulers are killed in the midst of the backlog: after which share of it, and at which place."""
     draw = random.Random(f"{trial.seed} schedulers")
-    places = draw.sample(range(trial.schedulers), 2)
-    return [Blow(at, "kill", place) for at, place in zip((0.7, 1.6), places, strict=True)]
+    shares = sorted(draw.uniform(0.1, 0.8) for _ in range(2))
+    return list(zip(shares, draw.sample(range(trial.schedulers), 2), strict=True))
 
 
 def outages(trial: Trial) -> Sequence[Outage]:

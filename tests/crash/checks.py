@@ -216,7 +216,7 @@ def problems_of_schedulers(ended: Ended) -> list[str]:
     keys = Counter(run.idempotency_key for run in ended.runs)
     found += [f"the fire {key} has {number} runs" for key, number in keys.items() if number != 1]
     for name, fires in ended.fires.items():
-        queued = {str(run.idempotency_key) for run in ended.runs if run.schedule == name}
+        queued = {run.idempotency_key for run in ended.runs if run.schedule == name and run.idempotency_key}
         found += [f"the fire {key} has no run" for key in sorted(fires - queued)]
         newest = max(map(_time, fires))
         found += [f"{key} is no fire" for key in sorted(queued - fires) if _time(key) <= newest]

@@ -33,7 +33,7 @@ def test_every_run_has_one_outcome_whoever_dies(opened: houses.Open, tmp_path: P
         print(summary(ended))
         problems = problems_of_workers(ended)
     assert not problems, "\n".join([f"seed {SEED}, {len(problems)} problems:", *problems[:20]])
-    assert stale_refusals(ended), "no result was stale: the test shows nothing"
+    assert stale_refusals(ended), "nobody was stale: the test shows nothing"
 
 
 def test_every_fire_is_one_run_whoever_dies(opened: houses.Open, tmp_path: Path) -> None:

@@ -254,5 +254,5 @@ def _words(counts: Counter[Any]) -> str:
 
 
 def stale_refusals(ended: Ended) -> int:
-    """How many results of stale attempts were refused."""
-    return sum(line["told"] == "refused" for line in _told(ended, SAYS))
+    """How often a stale attempt was refused: its result, or its heartbeat. Which of the two comes first is chance."""
+    return sum(line["told"] == "refused" for line in _told(ended, {*SAYS, "renew"}))

@@ -77,6 +77,10 @@ class Child:
         poll.register(self._fd, select.POLLIN)
         return bool(poll.poll(seconds * 1000))
 
+    def close(self) -> None:
+        """Forget it."""
+        os.close(self._fd)
+
 
 @dataclass(slots=True)
 class Member:
@@ -97,6 +101,7 @@ class Crew:
         self._nursery = nursery
         self._folder = folder
         self._order = order
+        self._stalls: list[threading.Timer] = []
         self.members: list[Member] = []
         self._places = [self._start(place) for place in range(size)]
         eventually(lambda: all(_has(member, "hello") for member in self._places), READY_SECONDS)
@@ -110,16 +115,17 @@ class Crew:
         self.members.append(member)
         return member
 
-    def hit(self, blow: Blow) -> Member:
-        """Who was hit. One that was stalled goes on when told so."""
+    def hit(self, blow: Blow) -> None:
+        """A stall ends by itself, whatever else hangs: all others may wait for a lock that the stalled one has."""
         member = self._places[blow.place]
         if blow.kind == "stall":
             member.child.send(signal.SIGSTOP)
-            return member
+            self._stalls.append(threading.Timer(blow.seconds, member.child.send, (signal.SIGCONT,)))
+            self._stalls[-1].start()
+            return
         member.how = blow.kind
         member.child.send(signal.SIGKILL if blow.kind == "kill" else signal.SIGTERM)
         self._places[blow.place] = self._start(blow.place)
-        return member
 
     def end(self) -> None:
         """All end in good order."""
@@ -130,6 +136,10 @@ class Crew:
             assert member.child.wait(END_SECONDS), f"process {member.serial} does not end"
             if member.how is None:
                 member.how = "end"
+        for stall in self._stalls:
+            stall.join()
+        for member in self.members:
+            member.child.close()
 
     def journals(self) -> list[list[dict[str, Any]]]:
         return [read_journal(member.journal) for member in self.members]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +23,6 @@ from crash import plan
 from crash.crew import Crew
 from crash.ground import Ground
 from crash.plan import Blow, Order, Outage
-from labs import eventually
 
 USERS = 16
 PAGE = 500
@@ -88,7 +86,7 @@ def hit_workers(ground: Ground) -> Ended:
     for order in plan.orders(trial):
         storm.at(order.at, lambda order=order: _ask(ended, storm, order), aside=True)
     for blow in plan.blows(trial, house.skew):
-        storm.at(blow.at, lambda blow=blow: _strike(ended.crew, storm, blow))
+        storm.at(blow.at, lambda blow=blow: ended.crew.hit(blow))
     for outage in plan.outages(trial):
         storm.at(outage.at, lambda outage=outage: _take_away(ended, storm, outage))
     storm.rage()
@@ -103,14 +101,15 @@ def hit_workers(ground: Ground) -> Ended:
 
 
 def hit_schedulers(ground: Ground) -> Ended:
-    """A thousand fires: most have been missed, the rest comes while schedulers work; two are killed and replaced."""
+    """A thousand fires: most have been missed, the rest comes while schedulers work. All of these are killed and
+    replaced, one after the other."""
     trial, state = ground.trial, ground.state
     began = time.monotonic()
     schedules = _miss(ground)
     since = {info.key: state.document(KIND, info.key).data["cursor"] for info in schedules}  # type: ignore[union-attr]
     ended = Ended(ground, ground.crew("scheduler", trial.schedulers))
     for share, place in plan.scheduler_kills(trial):
-        eventually(lambda share=share: state.pending().due >= share * trial.fires, trial.patience)
+        _comes_true(lambda share=share: state.pending().due >= share * trial.fires, trial.patience)
         ended.crew.hit(Blow(0.0, "kill", place))
     now = time.time()
 
@@ -168,12 +167,6 @@ def _patiently(ask: Callable[[], RunRecord]) -> RunRecord:
             if time.monotonic() > until:
                 raise
             time.sleep(0.2)
-
-
-def _strike(crew: Crew, storm: Storm, blow: Blow) -> None:
-    member = crew.hit(blow)
-    if blow.kind == "stall":
-        storm.at(blow.at + blow.seconds, lambda: member.child.send(signal.SIGCONT))
 
 
 def _take_away(ended: Ended, storm: Storm, outage: Outage) -> None:

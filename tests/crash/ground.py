@@ -105,3 +105,4 @@ def _hold(nursery: Nursery, path: Path, killed: bool) -> Generator[None]:
     yield
     child.send(signal.SIGKILL if killed else signal.SIGTERM)
     assert child.wait(HOLD_SECONDS)
+    child.close()

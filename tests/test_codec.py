@@ -47,7 +47,7 @@ def plain(value: object) -> object:
 @st.composite
 def invocations(draw: st.DrawFn) -> Invocation:
     layout = draw(st.sampled_from(Layout))
-    calls = tuple(draw(st.lists(CALLS, min_size=1, max_size=4))) if layout is Layout.EACH else ()
+    calls = tuple(draw(st.lists(CALLS, min_size=1, max_size=4))) if layout in (Layout.EACH, Layout.REQUESTS) else ()
     return Invocation(
         draw(COUNTS),
         len(calls) or draw(st.integers(1, 10**6)),
@@ -186,7 +186,7 @@ def test_an_invocation_that_lacks_something_is_a_frame_error(invocation: Invocat
     required = sorted(set(frame.meta) - {"code", "calls", "kind"})
     lost = data.draw(st.sampled_from(required))
     if lost == "count":
-        assume(invocation.layout is Layout.EACH)
+        assume(invocation.layout in (Layout.EACH, Layout.REQUESTS))
     meta = {name: value for name, value in frame.meta.items() if name != lost}
     with pytest.raises(FrameError):
         codec.unpack_invocation(Frame(meta, frame.parts))

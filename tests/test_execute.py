@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bursty.errors import CallExited, RemoteError, SerializationError, StoreError
-from bursty.runtime.execute import Functions, ListJournal, execute, resolve
+from bursty.runtime.execute import Functions, execute, resolve
 from bursty.runtime.faults import decode_error
+from bursty.runtime.journal import ListJournal
 from bursty.runtime.pickling import dumps, loads
 from bursty.values import Buffer, Call, Invocation, Layout, Outcome, Payload, Status
 
@@ -68,7 +69,7 @@ def test_an_error_fails_its_call_alone() -> None:
     assert [type(value) for value in found] == [float, ZeroDivisionError, float]
 
 
-@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("layout", [Layout.ITEMS, Layout.TUPLES, Layout.EACH])
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
@@ -208,3 +209,53 @@ def test_resolve_finds_what_a_name_says() -> None:
     assert resolve("collections:OrderedDict.fromkeys")("ab").keys() == {"a", "b"}
     with pytest.raises(AttributeError):
         resolve("os:no_such_name")
+
+
+class Echo:
+    """An endpoint in a worker, as ``execute`` sees it."""
+
+    def __init__(self, batched: bool) -> None:
+        self.batched = batched
+        self.together: list[int] = []
+
+    def warm(self) -> bytes:
+        return b"warm"
+
+    def answer(self, request: bytes) -> bytes:
+        if request == b"Rexit\n":
+            raise SystemExit(3)
+        return request.upper()
+
+    def answer_together(self, requests: list[bytes]) -> list[bytes]:
+        self.together.append(len(requests))
+        return [self.answer(request) for request in requests]
+
+
+def requests_to(endpoint: Echo, *requests: bytes, limit: int | None = None) -> list[Outcome]:
+    functions = Functions(None)
+    functions._known["d"] = endpoint  # type: ignore[assignment]
+    calls = tuple(Call(Payload((request,))) for request in requests)
+    journal = ListJournal() if limit is None else ListJournal(limit)
+    execute(Invocation(5, len(calls), "d", "e", Layout.REQUESTS, calls=calls), journal, functions)
+    return list(journal)
+
+
+def test_requests_are_answered_with_bytes_that_nobody_pickles() -> None:
+    outcomes = requests_to(Echo(False), b"W", b"Ra\n", b"Rb\n" + bytes(100_000))
+    assert [bytes(outcome.payload.parts[0])[:3] for outcome in outcomes] == [b"war", b"RA\n", b"RB\n"]  # type: ignore[arg-type]
+    assert [outcome.seq for outcome in outcomes] == [5, 6, 7]
+
+
+def test_batched_requests_are_answered_in_one() -> None:
+    endpoint = Echo(True)
+    assert len(requests_to(endpoint, b"Ra\n", b"Rb\n", b"Rc\n")) == 3
+    assert endpoint.together == [3]
+
+
+def test_what_escapes_an_endpoint_is_an_error_of_its_request() -> None:
+    outcomes = requests_to(Echo(False), b"Ra\n", b"Rexit\n", b"Rc\n")
+    assert [outcome.status for outcome in outcomes] == [Status.OK, Status.ERROR, Status.OK]
+
+
+def test_requests_from_the_limit_on_are_not_started() -> None:
+    assert [outcome.seq for outcome in requests_to(Echo(False), b"Ra\n", b"Rb\n", b"Rc\n", limit=6)] == [5]

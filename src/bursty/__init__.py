@@ -15,6 +15,7 @@ from bursty import interop, ports, slots
 if TYPE_CHECKING:
     from bursty.app import App
     from bursty.config import Settings
+    from bursty.endpoints import Batching, Default, Log
     from bursty.engine.executor import Executor
     from bursty.engine.futures import CallFuture
     from bursty.errors import (
@@ -45,6 +46,9 @@ __version__ = "0.1.0"
 
 _HOME = {
     "App": "bursty.app",
+    "Batching": "bursty.endpoints",
+    "Default": "bursty.endpoints",
+    "Log": "bursty.endpoints",
     "File": "bursty.forms.types",
     "Model": "bursty.runtime.model",
     "Run": "bursty.runtime.run",
@@ -84,6 +88,7 @@ _HOME = {
 __all__ = [
     "App",
     "BackendError",
+    "Batching",
     "BurstyError",
     "CallError",
     "CallExited",
@@ -91,12 +96,14 @@ __all__ = [
     "CallStats",
     "CallTimeout",
     "ConfigError",
+    "Default",
     "Env",
     "EnvError",
     "Executor",
     "File",
     "FunctionSpec",
     "InputsInvalid",
+    "Log",
     "MemoryLimit",
     "Model",
     "RemoteError",

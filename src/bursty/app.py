@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
+from bursty.declared import endpoint_spec, mount_spec, to_json
+from bursty.endpoints import EndpointSpec, MountSpec
 from bursty.errors import ConfigError
 from bursty.ports import ambient, open_runs
 from bursty.units import check_priority, parse_bytes, parse_seconds
@@ -15,9 +17,15 @@ from bursty.values import Env, FunctionSpec, JobSpec, ScheduleSpec
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
+F = TypeVar("F", bound="type[Any] | Callable[..., Any]")
 
 OPTIONS = ("name", "memory", "cpu", "gpu", "timeout", "retries", "idempotent", "env")
 JOB_OPTIONS = ("title", "description", "priority", "notify")
+ENDPOINT_OPTIONS = (
+    *("deadline", "fallback", "batch", "concurrency", "spares", "cache_ttl", "auth", "log", "max_body", "chunk"),
+    *("title", "description"),
+)
+MOUNT_OPTIONS = ("kind", "processes", "threads", "auth")
 SCHEDULE_OPTIONS = ("cron", "every", "tz", "missed", "overlap", "inputs")
 ENDS = ("succeeded", "failed", "timed_out", "cancelled", "lost", "missed")
 
@@ -74,6 +82,10 @@ class App:
         self.env = env
         self.functions: dict[str, FunctionSpec] = {}
         self.jobs: dict[str, JobSpec] = {}
+        self.endpoints: dict[str, EndpointSpec] = {}
+        self.mounts: dict[str, MountSpec] = {}
+        self.offered: dict[str, Any] = {}
+        """The functions and classes of endpoints, and the mounted apps, by name."""
         self._forms: dict[str, Callable[..., Any]] = {}
 
     @overload
@@ -185,6 +197,58 @@ class App:
 
         return declare
 
+    def endpoint(self, path: str, /, **options: Any) -> Callable[[F], F]:
+        """Declare an endpoint: a function, or a class whose constructor loads what its ``__call__`` needs.
+
+        ``deadline``: from arrival to answer (default 10 s). ``fallback``: what is answered when it passes:
+        ``"last_good"`` (same input and model version), ``"last_good_any"``, ``Default(value)``, or a list of them.
+        ``batch``: requests that wait are scored together: ``True``, a size, or ``Batching(size, wait)``; the function
+        takes one list. ``concurrency``: workers (default: one a core); ``spares``: warm ones beside them. ``timeout``:
+        after so long a worker is killed. ``cache_ttl``: how old a fallback may be. ``auth``: ``"token"`` or
+        ``"public"``. ``log``: ``True``, ``False`` or ``Log(…)``. ``max_body``: bytes. ``chunk``: longer lists are
+        shared out in pieces. Others as in ``function``. Raises ``ConfigError``.
+        """
+
+        def declare(target: Any) -> Any:
+            if inspect.isclass(target):
+                if not (inspect.isfunction(getattr(target, "__call__", None))):  # noqa: B004
+                    raise ConfigError(f"the class {target.__name__} answers nothing", "Give it a method __call__.")
+            elif not inspect.isfunction(target):
+                raise ConfigError(f"@app.endpoint needs a function or a class, not {target!r}", "Write it above a def.")
+            _check_options(options, (*OPTIONS, *ENDPOINT_OPTIONS))
+            name = options.get("name") or target.__name__
+            self._take_place(name, path)
+            spec = endpoint_spec(self._spec(target, name, options), path, options, inspect.getdoc(target) or "")
+            self.endpoints[name] = target.__bursty_endpoint__ = spec
+            self.offered[name] = target
+            return target
+
+        return declare
+
+    def mount(self, path: str, web_app: T, /, **options: Any) -> T:
+        """Serve any WSGI or ASGI app under ``path``, in processes of its own.
+
+        ``processes``: how many; ``threads``: requests that one of them works on at once (WSGI). ``auth``: ``"token"``
+        or ``"public"``. ``kind``: ``"wsgi"`` or ``"asgi"`` (default: seen from the app). ``memory``, ``env`` and
+        ``name`` as in ``function``. Raises ``ConfigError``.
+        """
+        _check_options(options, ("name", "memory", "env", *MOUNT_OPTIONS))
+        name = options.get("name") or (path.strip("/").replace("/", "-") or "root")
+        self._take_place(name, path)
+        function = FunctionSpec(name, memory=parse_bytes(options.get("memory")), env=options.get("env") or self.env)
+        self.mounts[name] = mount_spec(function, path, web_app, options)
+        self.offered[name] = web_app
+        return web_app
+
+    def _take_place(self, name: str, path: str) -> None:
+        if name in self.offered:
+            raise ConfigError(
+                f"app {self.name!r} has two endpoints or mounts named {name!r}", "Give one of them name=."
+            )
+        for other in (*self.endpoints.values(), *self.mounts.values()):
+            if other.path == path:
+                raise ConfigError(f"{other.name!r} and {name!r} both lie at {path}", "Give one of them another path.")
+
     def _declare_job(self, fn: Any, options: dict[str, Any]) -> Any:
         _check_function(fn, options, (*OPTIONS, *JOB_OPTIONS), "job")
         title, lines = fn.__name__.replace("_", " ").capitalize(), inspect.getdoc(fn) or ""
@@ -242,15 +306,22 @@ class App:
             "name": self.name,
             "functions": [_as_json(spec) for spec in self.functions.values()],
             "jobs": [_job_as_json(job, self._forms[name]) for name, job in self.jobs.items()],
+            "endpoints": [_endpoint_as_json(spec, self.offered[name]) for name, spec in self.endpoints.items()],
+            "mounts": [to_json(spec) for spec in self.mounts.values()],
         }
 
     def __repr__(self) -> str:
-        return f"App({self.name!r}, functions={list(self.functions)}, jobs={list(self.jobs)})"
+        offered = f"endpoints={list(self.endpoints)}, mounts={list(self.mounts)}"
+        return f"App({self.name!r}, functions={list(self.functions)}, jobs={list(self.jobs)}, {offered})"
 
 
 def _check_function(fn: Any, options: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
     if not inspect.isfunction(fn):
         raise ConfigError(f"@app.{what} needs a function, not {fn!r}", "Write it above a def.")
+    _check_options(options, known)
+
+
+def _check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
     if unknown := set(options) - set(known):
         raise ConfigError(f"there is no option {', '.join(sorted(unknown))}", f"Known: {', '.join(known)}.")
 
@@ -273,6 +344,13 @@ def _job_as_json(job: JobSpec, fn: Callable[..., Any]) -> dict[str, Any]:
         "schedules": [asdict(schedule) for schedule in job.schedules],
         "form": form_of(fn),
     }
+
+
+def _endpoint_as_json(spec: EndpointSpec, target: Any) -> dict[str, Any]:
+    """The spec, and ``schema``: what it takes and gives. See ``forms.offer``."""
+    from bursty.forms.offer import schema_of
+
+    return {**to_json(spec), "schema": schema_of(target, spec)}
 
 
 def _as_json(spec: FunctionSpec) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from bursty.engine.session import Session
-from bursty.runtime.execute import NO_LIMIT, Functions, execute, peak_memory
+from bursty.runtime.execute import Functions, execute
+from bursty.runtime.journal import NO_LIMIT, peak_memory
 from bursty.runtime.pickling import Parts
 from bursty.stores.blobs import MemoryBlobs
 from bursty.stores.memory import MemoryState

@@ -131,6 +131,8 @@ class Layout(enum.StrEnum):
     """One pickle: a list with the positional arguments of each call, all plain immutable values."""
     EACH = "each"
     """A payload for each call: a pickle of (args, kwargs), so that calls share no mutable object."""
+    REQUESTS = "requests"
+    """For endpoints: each payload is a request as bytes, each value an answer as bytes. See ``core.answers``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,9 @@ class _Taker:
         return Payload(tuple(found))
 
 
+_PACKED = (Layout.ITEMS, Layout.TUPLES)
+
+
 def _is_plain(call: Call) -> bool:
     return not call.slots and len(call.payload.parts) == 1 and not isinstance(call.payload.parts[0], Ref)
 
@@ -156,7 +159,7 @@ def pack_invocation(invocation: Invocation) -> Frame:
     }
     if invocation.code is not None:
         meta["code"] = _put(invocation.code, parts)
-    if invocation.layout is not Layout.EACH:
+    if invocation.layout in _PACKED:
         parts.append(invocation.packed)
     elif all(map(_is_plain, invocation.calls)):
         parts.extend(call.payload.parts[0] for call in invocation.calls)  # pyright: ignore[reportArgumentType]
@@ -176,7 +179,7 @@ def unpack_invocation(frame: Frame) -> Invocation:
     layout = Layout(meta["layout"])
     packed: Buffer = b""
     calls: tuple[Call, ...] = ()
-    if layout is not Layout.EACH:
+    if layout in _PACKED:
         packed = taker.inline()
     elif "calls" in meta:
         calls = tuple(

@@ -6,94 +6,39 @@ import functools
 import importlib
 import os
 import pickle
-import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, Protocol
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol, cast
 
+from bursty.core.answers import WARM
 from bursty.errors import BurstyError
 from bursty.runtime.faults import encode_error, format_traceback
 from bursty.runtime.host import importing
+from bursty.runtime.journal import (
+    COUNT,
+    CURRENT,
+    FIRST,
+    FLOATS,
+    FLUSH_SECONDS,
+    INTS,
+    KIND,
+    LARGE,
+    LIMIT,
+    MAX_TURNS,
+    NONES,
+    PICKLES,
+    RECORDS,
+    SHORT_CALL,
+    SMALL_VALUE,
+    STARTED,
+    Journal,
+    Lane,
+    peak_memory,
+)
 from bursty.runtime.pickling import Parts, dumps, loads
 from bursty.runtime.recent import Recent
 from bursty.values import Buffer, Invocation, Layout, Outcome, Payload, Status
-
-SHORT_CALL = 50e-6
-"""Below this many seconds a call's CPU time is taken to be its wall time: reading the CPU clock costs as much."""
-
-SMALL_VALUE = 64 << 10
-
-NO_LIMIT = (1 << 63) - 1
-
-# Places in Lane.words, and of STARTED in Lane.floats.
-CURRENT, LIMIT, COUNT, FIRST, KIND, GENERATION = 0, 1, 2, 3, 4, 5
-STARTED = 8
-IDLE = -1
-LARGE, PICKLES, INTS, FLOATS, NONES = -1, 0, 1, 2, 3
-"""What a journal's records are: one kind at a time, for numbers need no pickle. LARGE is no record. See Lane."""
-MAX_TURNS = 4
-"""How often in an invocation the kind may change before all is pickled."""
-RECORDS = 8192
-FLUSH_SECONDS = 0.02
-"""How long small outcomes may be held back while calls go on."""
-
-
-class Journal(Protocol):
-    """Where a call's begin and outcome are recorded, so that a crash loses neither the finished nor the culprit's
-    name.
-    """
-
-    def limit(self) -> int:
-        """Calls from this number on are not to be started. Read after ``begin``, for the order decides who owns a
-        call.
-        """
-        ...
-
-    def begin(self, seq: int, now: float) -> None:
-        """The call ``seq`` starts; ``now`` is monotonic seconds."""
-        ...
-
-    def value(self, seq: int, value: bytes, started: float, wall: float, cpu: float) -> None:
-        """It gave this small pickled value. ``started`` is monotonic."""
-        ...
-
-    def outcome(self, outcome: Outcome) -> None:
-        """It gave a value with parts of its own, or an error. ``started`` is monotonic."""
-        ...
-
-    def idle(self) -> None:
-        """No call runs now; everything recorded must reach the engine."""
-        ...
-
-    @property
-    def lane(self) -> Lane | None:
-        """The same journal without its methods, for calls that take less time than a method call; may be ``None``."""
-        ...
-
-
-class Lane(Protocol):
-    """A journal as bare arrays. What ``run_items`` does with them is what the methods of ``Journal`` do."""
-
-    words: memoryview[int]
-    """Eight-byte integers at CURRENT, LIMIT, COUNT, FIRST and KIND."""
-    floats: memoryview[float]
-    """The same memory as doubles: STARTED."""
-    sizes: memoryview[int]
-    """COUNT records: the length of each pickle, or the value itself where KIND is INTS."""
-    reals: memoryview[float]
-    """The same memory as ``sizes``, where KIND is FLOATS."""
-    starts: list[float]
-    ends: list[float]
-    cpu: list[tuple[int, float]]
-    """CPU seconds by record, for those whose CPU time isn't simply their wall time."""
-
-    @property
-    def write(self) -> Callable[[bytes], Any]:
-        """Appends a pickled value; ``ValueError`` when there is no room."""
-        ...
-
-    def flush(self) -> None: ...
 
 
 class Functions:
@@ -142,12 +87,29 @@ def execute(invocation: Invocation, journal: Journal, functions: Functions, part
     runner = _Runner(journal, parts)
     try:
         function = functions.get(invocation.function)
+        if invocation.layout is Layout.REQUESTS:
+            requests = [bytes(cast("Buffer", call.payload.parts[0])) for call in invocation.calls]
+            return runner.run_requests(cast(Any, function), invocation.seq, requests)
         arguments = _arguments(invocation, parts)
     except BaseException as error:
         return runner.fail_all(invocation, error)
     if invocation.layout is Layout.ITEMS:
         return runner.run_items(function, invocation.seq, arguments)
     return runner.run_calls(function, invocation.seq, arguments)
+
+
+class RequestHandler(Protocol):
+    """An endpoint in its worker; see ``runtime.endpoint``. What the user's code raises is an answer, too."""
+
+    batched: bool
+
+    def warm(self) -> bytes: ...
+
+    def answer(self, request: bytes, /) -> bytes: ...
+
+    def answer_together(self, requests: list[bytes], /) -> list[bytes]:
+        """One answer for each request, where ``batched``."""
+        ...
 
 
 def _arguments(invocation: Invocation, parts: Parts | None) -> Any:
@@ -292,6 +254,45 @@ class _Runner:
             seq += 1
         return seq
 
+    def run_requests(self, endpoint: RequestHandler, seq: int, requests: list[bytes]) -> int:
+        """Requests to an endpoint; all in one where it scores them together."""
+        clock, first = time.monotonic, seq
+        together = endpoint.batched and len(requests) > 1
+        while seq < first + len(requests):
+            started = clock()
+            self.journal.begin(seq, started)
+            if seq >= self.journal.limit():
+                self.journal.idle()
+                return seq
+            try:
+                if together:
+                    answers = endpoint.answer_together(requests)
+                else:
+                    request = requests[seq - first]
+                    answers = [endpoint.warm() if request == WARM else endpoint.answer(request)]
+            except BaseException as error:
+                if _forked:
+                    _leave_fork(error)
+                count = len(requests) if together else 1
+                for number in range(seq, seq + count):
+                    self._error(number, error, started, clock() - started, self._cpu_of(clock() - started))
+                seq += count
+                continue
+            if _forked:
+                _leave_fork()
+            wall = clock() - started
+            for answer in answers:
+                self._answered(seq, answer, started, wall)
+                seq += 1
+        return seq
+
+    def _answered(self, seq: int, answer: bytes, started: float, wall: float) -> None:
+        cpu = self._cpu_of(wall)
+        if len(answer) < SMALL_VALUE:
+            self.journal.value(seq, answer, started, wall, cpu)
+        else:
+            self.journal.outcome(Outcome(seq, Status.OK, Payload((answer,)), started, wall, cpu, peak_memory()))
+
     def _cpu_of(self, wall: float) -> float:
         if wall < SHORT_CALL:
             self.cpu += wall
@@ -353,38 +354,3 @@ _SMALL_TYPES = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 def _released() -> Any:
     raise AssertionError("a call's arguments were opened twice")
-
-
-def peak_memory() -> int:
-    """The process's memory high-water mark in bytes (``ru_maxrss``: KiB on Linux, bytes on macOS)."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-class ListJournal:
-    """Keeps everything in a list: for workers without a supervisor's shared memory, and for tests."""
-
-    lane = None
-
-    def __init__(self, limit: int = NO_LIMIT) -> None:
-        self.outcomes: list[Outcome] = []
-        self.running: int | None = None
-        self._limit = limit
-
-    def limit(self) -> int:
-        return self._limit
-
-    def begin(self, seq: int, now: float) -> None:
-        self.running = seq
-
-    def value(self, seq: int, value: Buffer, started: float, wall: float, cpu: float) -> None:
-        self.outcomes.append(Outcome(seq, Status.OK, Payload((value,)), started, wall, cpu, 0))
-
-    def outcome(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-
-    def idle(self) -> None:
-        self.running = None
-
-    def __iter__(self) -> Iterator[Outcome]:
-        return iter(self.outcomes)

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bursty.core import codec
-from bursty.runtime.execute import (
+from bursty.runtime.journal import (
     COUNT,
     CURRENT,
     FIRST,

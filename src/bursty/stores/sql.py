@@ -72,7 +72,7 @@ class SqlState:
     skew = 0.0
 
     def __init__(self, url: str, *, clock: Clock | None = None, patience: float = 60.0) -> None:
-        self._db = _open(url, clock, patience)
+        self._db = open_database(url, clock, patience)
 
     @property
     def url(self) -> str:
@@ -251,7 +251,8 @@ def _by_priority(runs: list[RunRecord]) -> list[RunRecord]:
     return sorted(runs, key=lambda run: (-run.priority, run.not_before, run.id))
 
 
-def _open(url: str, clock: Clock | None, patience: float) -> Database:
+def open_database(url: str, clock: Clock | None, patience: float) -> Database:
+    """The database at this URL, its tables made. Raises as ``SqlState`` does."""
     scheme = url.partition("://")[0]
     if url.startswith(SCHEME):
         return Sqlite(url, clock.time if clock is not None else time.time)

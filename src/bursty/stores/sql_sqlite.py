@@ -28,6 +28,7 @@ from bursty.changes import Change, EventDraft
 from bursty.errors import ConfigError, StoreError
 from bursty.records import RUN_FIELDS, RunRecord
 from bursty.stores import sql_schema
+from bursty.stores.private import make_private
 from bursty.stores.sql_rows import event_values, fetch_runs, outbox_values, present, statement, values_of
 from bursty.stores.sql_text import (
     ANY_DUE,
@@ -75,7 +76,7 @@ class Sqlite:
         self.path = Path(path).absolute()
         self.url = f"{SCHEME}{self.path}"
         self.clock = clock
-        _make_private(self.path)
+        make_private(self.path, "state file", "BURSTY_STATE")
         self._open()
         self._prepare()
 
@@ -303,21 +304,6 @@ def _write_events(connection: sa.Connection, events: Sequence[dict[str, Any]]) -
 def _must_last(changes: Sequence[Change]) -> bool:
     """Whether somebody was promised these: all but renewals."""
     return any(change.event is not None for change in changes)
-
-
-def _make_private(path: Path) -> None:
-    """Its folder and the file itself, for this user alone; SQLite's files beside it get the same rights."""
-    if sqlite3.sqlite_version_info < (3, 35):
-        raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old", "Use a Python with SQLite 3.35 or newer.")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not path.exists():
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise StoreError(
-            f"the state file {path} can't be made: {error.strerror or error}",
-            "Make room or rights there, or name another file in BURSTY_STATE.",
-        ) from error
 
 
 def _begin(driver: sqlite3.Connection, statement: str = "BEGIN IMMEDIATE") -> None:

@@ -1,0 +1,35 @@
+"""The business key of a prediction, by which a label finds it: as text, the same from an answer, JSON and CSV."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+_PLAIN = " /:@,;+!*'()$?"
+
+
+def matched(fields: Mapping[str, Any]) -> str | None:
+    """``name=value`` joined by ``&``, sorted by name; ``None`` when a value is missing or there are no fields.
+
+    Numbers are written as short as may be, so that 7, 7.0 and "7" are the same; so are ``True`` and "true". In names
+    and values ``%``, ``&``, ``=`` and what doesn't print are percent-encoded.
+    """
+    if not fields or any(value is None or value == "" for value in fields.values()):
+        return None
+    return "&".join(f"{_quoted(name)}={_quoted(_text(fields[name]))}" for name in sorted(fields))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        value = int(value)
+    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _quoted(text: str) -> str:
+    return "".join(
+        char if char > "\x7f" and char.isprintable() else quote(char, _PLAIN, errors="replace") for char in text
+    )

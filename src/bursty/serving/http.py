@@ -1,0 +1,253 @@
+"""The server's side of HTTP/1.1: uvicorn's protocol on httptools, with limits.
+
+llhttp, which parses, refuses by itself what smuggling is made of: Content-Length beside Transfer-Encoding, two lengths,
+folded lines, bare line feeds, control characters. What it and uvicorn leave open is closed here: how large a head may
+be, how slowly it and a body may come, how many connections there may be, fields behind a body, offers to speak HTTP/2,
+and what a client is told whose request can't be read.
+"""
+
+from __future__ import annotations
+
+from asyncio import Transport
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from bursty.serving.problems import Problem, bad_request, header_too_large, overloaded, too_slow
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+
+OFFERS = frozenset((b"upgrade", b"http2-settings"))
+"""Headers of an offer to speak another protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """``head_bytes``: of the request line and all headers; ``headers``: how many of them. ``head_seconds``: from the
+    beginning of a connection, or from a later request's first byte, to the end of its headers. ``body_seconds`` and
+    ``body_rate``: in every span of so many seconds a body must come at so many bytes a second. ``linger_seconds``: how
+    long a refused client is still listened to, so that it gets to read the refusal. ``connections``: at once.
+    """
+
+    head_bytes: int = 32 << 10
+    headers: int = 100
+    head_seconds: float = 10.0
+    body_seconds: float = 30.0
+    body_rate: float = 100.0
+    linger_seconds: float = 2.0
+    connections: int = 10_000
+
+
+def limited(limits: Limits, refused: Callable[[int], None] = lambda _status: None) -> type[HttpToolsProtocol]:
+    """For ``uvicorn.Config(http=…)``. ``refused``: told the status of each refusal made here."""
+    members: dict[str, Any] = {"limits": limits, "refused": staticmethod(refused)}
+    return type("LimitedProtocol", (LimitedProtocol,), members)
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """A connection. A request that comes whole in one piece, as nearly all do, costs no timer of its own."""
+
+    limits = Limits()
+    refused: Callable[[int], None]
+
+    _timer: TimerHandle | None = None
+    _timed: Literal["head", "body"] = "head"
+    _in_body = False
+    _closing = False
+    """Nothing more is read as HTTP: a refusal was sent, or the connection ends with the answer in work."""
+    _seen = 0
+    """Bytes of an unfinished head, or those that came since the last piece of a body."""
+    _pieces = 0
+    """Bytes that came in this span of ``body_seconds``."""
+    _refusal: Problem | None = None
+
+    # What the transport tells
+
+    def connection_made(self, transport: Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.connections:
+            self._answer(overloaded(1, "there are too many connections"))
+        else:
+            self._await("head")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._await_nothing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        self._unset_keepalive_if_required()
+        self._seen += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._refuse(self._refusal or bad_request(f"this is no HTTP request that can be read: {_why(error)}"))
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrade(data[upgrade.args[0] :])
+        else:
+            cycle = cast(Any, self.cycle)
+            if self._in_body:
+                self._unfinished_body(len(data))
+            elif cycle is None or cycle.scope is not self.scope:
+                self._unfinished_head()
+            else:
+                self._seen = 0
+                if self._timer is not None:
+                    self._await_nothing()
+
+    # What the parser tells
+
+    def on_headers_complete(self) -> None:
+        limits = self.limits
+        if len(self.headers) > limits.headers:
+            self._stop(header_too_large(f"the request has more than {limits.headers} headers"))
+        if self._seen > limits.head_bytes and self._head_size() > limits.head_bytes:
+            self._stop(self._large_head())
+        if self.parser.should_upgrade() and not self._should_upgrade():
+            return  # an offer that is not taken: see _upgrade
+        super().on_headers_complete()
+        self._in_body = True
+        if not self.parser.should_upgrade():
+            self.headers = _NOWHERE
+
+    def on_body(self, body: bytes) -> None:
+        self._seen = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._in_body:  # not so behind an offer
+            self._in_body = False
+            super().on_message_complete()
+
+    # Heads and bodies that take several pieces
+
+    def _unfinished_head(self) -> None:
+        if self._seen > self.limits.head_bytes:
+            self._refuse(self._large_head())
+        else:
+            self._await("head")
+
+    def _unfinished_body(self, size: int) -> None:
+        self._pieces += size
+        if self._seen > self.limits.head_bytes:
+            self._refuse(header_too_large("between the pieces of the body, or behind it, is too much else"))
+        else:
+            self._await("body")
+
+    def _await(self, what: Literal["head", "body"]) -> None:
+        """Begin to wait for the end of it, unless that has begun."""
+        if self._timer is not None:
+            if self._timed == what:
+                return
+            self._timer.cancel()
+        self._timed, self._pieces = what, 0
+        seconds = self.limits.head_seconds if what == "head" else self.limits.body_seconds
+        self._timer = self.loop.call_later(seconds, self._waited)
+
+    def _await_nothing(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _waited(self) -> None:
+        self._timer = None
+        limits = self.limits
+        if self._timed == "head" and not self.flow.read_paused:
+            self._refuse(too_slow("the request's headers", limits.head_seconds))
+        elif self.flow.read_paused or self._pieces >= limits.body_rate * limits.body_seconds:
+            self._await(self._timed)  # it is we who don't read, or enough has come
+        else:
+            self._refuse(too_slow("enough of the request's body", limits.body_seconds))
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _large_head(self) -> Problem:
+        return header_too_large(f"the request's line and headers are larger than {self.limits.head_bytes:,} bytes")
+
+    # Ends
+
+    def _stop(self, problem: Problem) -> None:
+        """Out of a callback of the parser."""
+        self._refusal = problem
+        raise ValueError
+
+    def _refuse(self, problem: Problem) -> None:
+        """What can be said, is; an answer in work to an earlier request of this connection is not disturbed."""
+        cycle = cast(Any, self.cycle)
+        if cycle is None or cycle.response_complete:
+            self._answer(problem)
+        elif not self._in_body:  # the next head is the bad one
+            self._closing = True
+            self._await_nothing()
+            cycle.keep_alive = False
+        elif self.pipeline or cycle.response_started:
+            self.transport.close()
+        else:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._answer(problem)
+
+    def _answer(self, problem: Problem) -> None:
+        """Send it, and end the connection so that the client gets to read it: closing at once, with bytes of the
+        client's still unread, would reset the connection under the answer."""
+        self._closing = True
+        self._await_nothing()
+        self._unset_keepalive_if_required()
+        self.refused(problem.status)
+        lines = [*self.server_state.default_headers, *problem.headers, (b"connection", b"close")]
+        head = b"".join(b"%b: %b\r\n" % line for line in dict(lines).items())
+        self.transport.write(b"".join((STATUS_LINE[problem.status], head, b"\r\n", problem.body)))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self._timer = self.loop.call_later(self.limits.linger_seconds, self.transport.close)
+
+    def _upgrade(self, rest: bytes) -> None:
+        """A WebSocket begins, or what was offered is not taken: then the request counts as if nothing had been.
+
+        Java's client offers HTTP/2 with every request, and httptools would lose the body of it.
+        """
+        if self._should_upgrade():
+            self._await_nothing()
+            self.handle_websocket_upgrade()
+            return
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(bad_request("this is no proxy"))
+            return
+        self.parser = httptools.HttpRequestParser(self)
+        lines = [b"%b %b HTTP/1.1\r\n" % (method, self.url)]
+        for name, value in self.headers:
+            if name not in OFFERS:
+                kept = _without_offers(value) if name == b"connection" else value
+                lines.append(b"%b: %b\r\n" % (name, kept))
+        self._seen = 0
+        self.data_received(b"".join((*lines, b"\r\n", rest)))
+
+
+class _Nowhere(list[tuple[bytes, bytes]]):
+    """Where fields behind a chunked body (trailers) go: nobody reads them, and no proxy in front has looked at them."""
+
+    def append(self, _field: tuple[bytes, bytes], /) -> None:
+        pass
+
+
+_NOWHERE = _Nowhere()
+
+
+def _without_offers(connection: bytes) -> bytes:
+    tokens = (token.strip() for token in connection.split(b","))
+    return b", ".join(token for token in tokens if token.lower() not in OFFERS)
+
+
+def _why(error: httptools.HttpParserError) -> str:
+    """llhttp's words; of an error in a callback: the target of the request, which they read, was none."""
+    if isinstance(error, httptools.HttpParserCallbackError):
+        return "its target is no path"
+    return str(error)

@@ -181,7 +181,22 @@ class LocalBackend:
             if (found := self._workers.get(worker)) is not None:
                 found.retire()
 
+    def favour(self, worker: int, niceness: int) -> bool:
+        """Set a worker's niceness (0: as usual, 19: what the others leave); ``False`` when the system refuses."""
+        found = self._workers.get(worker)
+        if found is None or found.pid is None:
+            return False
+        try:
+            os.setpriority(os.PRIO_PROCESS, found.pid, niceness)
+        except OSError:
+            return False
+        return True
+
     # Events
+
+    def fileno(self) -> int:
+        """Readable when ``poll`` has something to do: for event loops."""
+        return self._selector.fileno()
 
     def wake(self) -> None:
         with contextlib.suppress(BlockingIOError, OSError):

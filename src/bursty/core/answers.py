@@ -1,6 +1,7 @@
 """Requests to endpoint workers and their answers, as bytes that the server doesn't open.
 
 Request:  R | query string, percent-encoded | newline | body        W alone: get ready (load, warm up).
+Piece:    P | the same. A part of a longer list, never shared out again.
 Answer:   status u16 | flags u16 | items u32 | length of log u32 | log | body, little-endian.
 """
 
@@ -24,7 +25,7 @@ class Answer(NamedTuple):
 
     ``status``: of HTTP; from 400 on ``body`` is a problem (RFC 9457). ``items``: how many a list request had, else
     ``None``. ``log``: JSON, a list with [score, threshold, decision, matched, error, input] for each item or for the
-    request as a whole; empty when nothing is logged. ``body``: JSON. ``flags``: SOME_FAILED: some items are errors.
+    request as a whole, where decision and input are JSON as they are; empty when nothing is logged. ``body``: JSON. ``flags``: SOME_FAILED: some items are errors.
     RAISED: the user's code raised on the whole request. SPLIT: the body is no answer, see ``pieces_of``.
     """
 
@@ -40,8 +41,17 @@ def pack_request(query: bytes, body: Buffer) -> bytes:
     return b"".join((b"R", query, b"\n", body))
 
 
+def pack_piece(query: bytes, body: Buffer) -> bytes:
+    """A request for one of the pieces that an answer with the flag SPLIT holds; ``query``: of the whole request."""
+    return b"".join((b"P", query, b"\n", body))
+
+
+def is_piece(data: bytes) -> bool:
+    return data[:1] == b"P"
+
+
 def unpack_request(data: bytes) -> tuple[bytes, bytes]:
-    """Query string and body. ``data`` must not be ``WARM``. Raises ``ValueError``."""
+    """Query string and body of a request or a piece. ``data`` must not be ``WARM``. Raises ``ValueError``."""
     end = data.index(b"\n")
     return data[1:end], data[end + 1 :]
 

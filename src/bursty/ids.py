@@ -1,4 +1,4 @@
-"""Ids of runs: UUIDv7 (RFC 9562, section 5.7), so that order by id is order by time."""
+"""Ids of runs and requests: UUIDv7 (RFC 9562, section 5.7), so that order by id is order by time."""
 
 from __future__ import annotations
 

@@ -1,0 +1,306 @@
+"""The ASGI app of ``bursty serve``: endpoints, mounted apps, and what every server has (health, metrics, labels)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from bursty.core.deadline import Dispatch
+from bursty.core.tickets import State
+from bursty.endpoints import Auth
+from bursty.serving import metrics as exposition
+from bursty.serving import problems
+from bursty.serving.access import TokenBook, authorization, needs_token
+from bursty.serving.metrics import Metrics
+from bursty.serving.pool import Floor, Pool
+from bursty.serving.problems import Problem
+from bursty.serving.service import Receive, Scope, Send, Service
+
+RELOAD_SECONDS = 2.0
+"""How often it is looked whether a newer model was promoted."""
+
+
+class Web(Protocol):
+    """A mounted app; see ``serving.mounts``."""
+
+    path: str
+    auth: Auth
+    name: str
+
+    @property
+    def ready(self) -> bool: ...
+
+    async def start(self) -> None: ...
+
+    async def stop(self, grace: float) -> None: ...
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+Page = Callable[[Scope, Receive, Send], Awaitable[int]]
+
+
+@dataclass(slots=True)
+class Own:
+    """A page of the server's own. ``auth``: ``public``, or what scope a token needs."""
+
+    methods: frozenset[str]
+    scope: str
+    page: Page
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a server is made of. ``host``: it listens on. ``pool_of``: makes an endpoint's pool, on the event loop.
+    ``current_model``: the current version of a model, asked on a thread. ``pages``: further paths. ``closers``: run
+    on a thread when all is over."""
+
+    host: str
+    floor: Floor
+    services: Sequence[Service]
+    mounts: Sequence[Web]
+    pool_of: Callable[[Service], Pool]
+    book: TokenBook
+    metrics: Metrics
+    current_model: Callable[[str], int | None]
+    pages: Mapping[str, Own] = field(default_factory=dict[str, Own])
+    note: Callable[[Scope, int, float], None] | None = None
+    closers: Sequence[Callable[[], None]] = ()
+    grace: float = 30.0
+
+
+class Server:
+    """The app. ``startup`` and ``shutdown`` come as ASGI's lifespan."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.stopping = False
+        self._fixed = {s.spec.path: s for s in parts.services if "{" not in s.spec.path}
+        self._patterns = [(_pattern(s.spec.path), s) for s in parts.services if "{" in s.spec.path]
+        self._mounts = sorted(parts.mounts, key=lambda mount: -len(mount.path))
+        self._pages: dict[str, Own] = {
+            "/health": Own(frozenset(("GET", "HEAD")), "public", self._health),
+            "/ready": Own(frozenset(("GET", "HEAD")), "public", self._ready),
+            "/metrics": Own(frozenset(("GET", "HEAD")), "metrics", self._metrics),
+            **parts.pages,
+        }
+        self._reloads: asyncio.Task[None] | None = None
+        self._reloaded: dict[str, int] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            begun = time.monotonic()
+            status = await self._respond(scope, receive, send)
+            if self.parts.note is not None:
+                self.parts.note(scope, status, time.monotonic() - begun)
+        elif scope["type"] == "websocket":
+            await self._talk(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    # Routing
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> int:
+        path: str = scope["path"]
+        service, values = self._fixed.get(path), NOTHING
+        if service is None and self._patterns:
+            service, values = self._match(path)
+        if service is not None:
+            refusal = self._refusal(scope, service.spec.auth, f"predict:{service.spec.path}")
+            return await (service.respond(scope, receive, send, values) if refusal is None else _refuse(send, refusal))
+        if (own := self._pages.get(path)) is not None:
+            return await self._own(own, scope, receive, send)
+        if (mount := self._mount_at(path)) is not None:
+            refusal = self._refusal(scope, mount.auth, f"mount:{mount.path}")
+            return await (_follow(mount, scope, receive, send) if refusal is None else _refuse(send, refusal))
+        known = [*self._fixed, *(service.spec.path for _, service in self._patterns), *self._pages]
+        return await _refuse(send, problems.not_found(path, known))
+
+    def _match(self, path: str) -> tuple[Service | None, Mapping[str, str]]:
+        for pattern, service in self._patterns:
+            if (found := pattern.fullmatch(path)) is not None:
+                return service, found.groupdict()
+        return None, NOTHING
+
+    def _mount_at(self, path: str) -> Web | None:
+        for mount in self._mounts:
+            if mount.path == "/" or path == mount.path or path.startswith(mount.path + "/"):
+                return mount
+        return None
+
+    def _refusal(self, scope: Scope, auth: Auth, needed: str) -> Problem | None:
+        """What to answer to those who may not ask."""
+        if auth == "public":
+            return None
+        client = scope.get("client")
+        headers = scope["headers"]
+        address = client[0] if client else None
+        if not needs_token(self.parts.host, address, headers, auth, scope.get("method", "CONNECT")):
+            return None
+        return self.parts.book.check(authorization(headers), needed, time.time()).problem
+
+    async def _own(self, own: Own, scope: Scope, receive: Receive, send: Send) -> int:
+        if scope["method"] not in own.methods:
+            return await _refuse(send, problems.method_not_allowed(scope["method"], own.methods))
+        if own.scope != "public" and (refusal := self._refusal(scope, "token", own.scope)) is not None:
+            return await _refuse(send, refusal)
+        return await own.page(scope, receive, send)
+
+    async def _talk(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A WebSocket: only mounted apps have them."""
+        mount = self._mount_at(scope["path"])
+        if mount is None or self._refusal(scope, mount.auth, f"mount:{mount.path}") is not None:
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await mount(scope, receive, send)
+
+    # Pages of every server
+
+    async def _health(self, _scope: Scope, _receive: Receive, send: Send) -> int:
+        return await reply(send, 200, b'{"status":"ok"}', b"application/json")
+
+    async def _ready(self, _scope: Scope, _receive: Receive, send: Send) -> int:
+        """503 until every endpoint has its workers and every mounted app answers, and again while it shuts down."""
+        import msgspec
+
+        waiting = {s.name: s.pool.trouble or "starting" for s in self.parts.services if not s.pool.ready}
+        waiting |= {mount.name: "starting" for mount in self.parts.mounts if not mount.ready}
+        if self.stopping:
+            waiting["server"] = "shutting down"
+        words = {name: text.splitlines()[0] for name, text in waiting.items()}
+        body = msgspec.json.encode({"status": "waiting" if words else "ready", **({"waiting": words} if words else {})})
+        return await reply(send, 503 if words else 200, body, b"application/json")
+
+    async def _metrics(self, _scope: Scope, _receive: Receive, send: Send) -> int:
+        for service in self.parts.services:
+            for size in service.pool.batches:
+                self.parts.metrics.batch(service.name, size)
+            service.pool.batches.clear()
+        return await reply(send, 200, self.parts.metrics.render(), exposition.MEDIA_TYPE)
+
+    # Life
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.startup()
+                except Exception as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    raise
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.shutdown()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def startup(self) -> None:
+        """Begin to start workers and mounted apps; ``/ready`` tells when they are."""
+        self.parts.floor.start()
+        for service in self.parts.services:
+            service.pool = self.parts.pool_of(service)
+            service.pool.on_ready = service.follow
+            service.pool.stir()
+            watch(self.parts.metrics, service)
+        self._reloads = asyncio.create_task(self._reload_models())
+        for mount in self.parts.mounts:
+            await mount.start()
+
+    async def shutdown(self) -> None:
+        """Requests are over by now; end workers, write what waits to be written."""
+        self.stopping = True
+        if self._reloads is not None:
+            self._reloads.cancel()
+        for service in self.parts.services:
+            service.pool.close()
+        await asyncio.gather(*(mount.stop(self.parts.grace) for mount in self.parts.mounts))
+        self.parts.floor.close()
+        for close in self.parts.closers:
+            await asyncio.to_thread(close)
+
+    async def _reload_models(self) -> None:
+        """Where a newer model was promoted, replace the workers that loaded the one before."""
+        while True:
+            await asyncio.sleep(RELOAD_SECONDS)
+            loaded = {name for service in self.parts.services for name in service.models}
+            current = {name: await asyncio.to_thread(self._current, name) for name in sorted(loaded)}
+            for service in self.parts.services:
+                newer = {n: v for n, v in service.models.items() if current.get(n) not in (None, v)}
+                wanted = {name: current[name] for name in newer}
+                if wanted and wanted != service.awaited:
+                    service.awaited = wanted
+                    words = ", ".join(f"{name} version {version}" for name, version in wanted.items())
+                    self.parts.floor.say(f"{service.name}: loading {words}")
+                    service.pool.renew()
+
+    def _current(self, name: str) -> int | None:
+        try:
+            return self.parts.current_model(name)
+        except Exception as error:
+            self.parts.floor.say(f"model {name}: its current version can't be told now: {error}")
+            return None
+
+
+NOTHING: Mapping[str, str] = {}
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """``/rank/{user}`` as an expression: a parameter is one piece of the path."""
+    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path)))
+
+
+async def _refuse(send: Send, problem: Problem) -> int:
+    await send(problem.start())
+    await send({"type": "http.response.body", "body": problem.body})
+    return problem.status
+
+
+async def _follow(mount: Web, scope: Scope, receive: Receive, send: Send) -> int:
+    """Let a mounted app answer, and note its status."""
+    status = 500
+
+    async def passed(message: Mapping[str, Any]) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        await send(message)
+
+    await mount(scope, receive, passed)
+    return status
+
+
+async def reply(send: Send, status: int, body: bytes, media_type: bytes) -> int:
+    """A whole response."""
+    headers = [(b"content-type", media_type), (b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+    return status
+
+
+def watch(metrics: Metrics, service: Service) -> None:
+    """Gauges and counters of an endpoint that its pool keeps."""
+    dispatch, name = service.pool.dispatch, service.name
+    metrics.watch("queue_length", lambda: len(dispatch.queue), name)
+    metrics.watch("in_flight", lambda: service.in_flight, name)
+    for state, words in (
+        (State.IDLE, "ready"),
+        (State.BUSY, "busy"),
+        (State.LATE, "late"),
+        (State.STARTING, "starting"),
+    ):
+        metrics.watch("workers", _counting(dispatch, state), name, words)
+    metrics.watch("worker_starts", lambda: dispatch.tally.opened, name)
+    metrics.watch("worker_kills", lambda: dispatch.tally.kills, name)
+    metrics.watch("worker_losses", lambda: dispatch.tally.lost, name)
+    metrics.watch("sheds", lambda: dispatch.tally.shed, name)
+    metrics.watch("hangups", lambda: service.hangups, name)
+
+
+def _counting(dispatch: Dispatch, state: State) -> Callable[[], float]:
+    return lambda: sum(1 for worker in dispatch.workers.values() if worker.state is state)

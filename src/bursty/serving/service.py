@@ -1,0 +1,330 @@
+"""An endpoint on the server: takes requests apart no further than bytes, and sees that each is answered in time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote
+
+from bursty.core.answers import SOME_FAILED, SPLIT, Answer, Stamp, pack_request, unpack_answer
+from bursty.core.tickets import Ticket
+from bursty.endpoints import AnswerKind, EndpointInfo
+from bursty.ids import new_id
+from bursty.serving import problems
+from bursty.serving.answers import Answers
+from bursty.serving.fallbacks import Fallbacks, Found
+from bursty.serving.metrics import Metrics
+from bursty.serving.pieces import Gather, Piece
+from bursty.serving.pool import Pool
+from bursty.serving.problems import Problem
+from bursty.values import Buffer
+
+LEAD_SECONDS, LEAD_PART = 0.005, 0.05
+"""A fallback is sent so long before the deadline, or that part of it, so that it arrives in time."""
+JSON = b"application/json"
+NO_BODY = frozenset(("GET", "HEAD", "DELETE"))
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Scope = Mapping[str, Any]
+
+
+class Log(Protocol):
+    """Where answers are remembered; see ``serving.predictions``."""
+
+    def add(
+        self,
+        request_id: str,
+        ts_ms: int,
+        endpoint: str,
+        stamp: str,
+        latency_ms: float,
+        answer: AnswerKind,
+        *,
+        log: Buffer | None = None,
+        request: Buffer | None = None,
+        error: str | None = None,
+    ) -> None: ...
+
+
+class Reply(NamedTuple):
+    """What a request gets. ``answer.body`` is a problem when its status is 400 or more. ``items``: for MIXED, which
+    items are what."""
+
+    kind: AnswerKind
+    answer: Answer
+    stamp: str = ""
+    items: str = ""
+
+
+class Request:
+    """A request on its way. ``future``: of its ``Reply``; ``prepared``: a fallback that was looked up."""
+
+    __slots__ = ("data", "future", "id", "prepared", "ticket", "ts_ms")
+
+    def __init__(self, request_id: str, data: bytes, future: asyncio.Future[Reply], ts_ms: int) -> None:
+        self.id = request_id
+        self.data = data
+        self.future = future
+        self.ts_ms = ts_ms
+        self.prepared: Found | None = None
+        self.ticket: Ticket | None = None
+
+    def settle(self, reply: Reply) -> None:
+        if not self.future.done():
+            self.future.set_result(reply)
+
+
+class Service:
+    """One endpoint. Requests come by ``respond``; the pool tells what became of them."""
+
+    def __init__(self, info: EndpointInfo, answers: Answers | None, log: Log | None, metrics: Metrics) -> None:
+        spec = info.spec
+        self.info = info
+        self.spec = spec
+        self.name = spec.name
+        self.methods = frozenset(info.schema["methods"])
+        self.pool: Pool
+        self.stamp = info.version[:12]
+        self.models: dict[str, int] = {}
+        """The versions of models that its newest workers loaded."""
+        self.awaited: dict[str, int | None] = {}
+        """Newer ones that workers are being started for."""
+        self.in_flight = 0
+        self.hangups = 0
+        self._log = log
+        self._metrics = metrics
+        self._fallbacks = Fallbacks(spec, answers)
+        metrics.endpoint(self.name, spec.deadline)
+
+    # Requests
+
+    async def respond(self, scope: Scope, receive: Receive, send: Send, path_values: Mapping[str, str]) -> int:
+        """Answer one request, and tell the status."""
+        arrived, ts_ms, request_id = time.monotonic(), time.time_ns() // 1_000_000, new_id()
+        head = _Head(scope["headers"])
+        refusal = self._refusal(scope["method"], head)
+        if refusal is None:
+            body = await _read(receive, self.spec.max_body)
+            if body is None:
+                self.hangups += 1
+                return 499
+            if isinstance(body, Problem):
+                refusal = body
+            else:
+                reply = await self._ask(scope, path_values, body, head, arrived, request_id, ts_ms)
+                await self._send(send, reply, request_id, arrived, scope["method"] == "HEAD")
+                return reply.answer.status
+        await send(refusal.start((b"x-request-id", request_id.encode())))
+        await send({"type": "http.response.body", "body": refusal.body})
+        self._metrics.request(self.name, AnswerKind.NONE, refusal.status, time.monotonic() - arrived)
+        return refusal.status
+
+    def _refusal(self, method: str, head: _Head) -> Problem | None:
+        if method not in self.methods and not (method == "HEAD" and "GET" in self.methods):
+            return problems.method_not_allowed(method, self.methods)
+        if method in NO_BODY:
+            return None
+        if head.length is not None and head.length > self.spec.max_body:
+            return problems.body_too_large(self.spec.max_body)
+        if head.content_type and not head.content_type.partition(b";")[0].strip().lower().endswith(b"json"):
+            return problems.unsupported_media(head.content_type.decode("latin-1"))
+        return None
+
+    async def _ask(
+        self,
+        scope: Scope,
+        path_values: Mapping[str, str],
+        body: bytes,
+        head: _Head,
+        arrived: float,
+        request_id: str,
+        ts_ms: int,
+    ) -> Reply:
+        query = scope["query_string"]
+        if path_values:
+            own = "&".join(f"{name}={quote(value, safe='')}" for name, value in path_values.items())
+            query = own.encode() + (b"&" + query if query else b"")
+        request = Request(request_id, pack_request(query, body), asyncio.get_running_loop().create_future(), ts_ms)
+        deadline = self.spec.deadline if head.deadline is None else min(head.deadline, self.spec.deadline)
+        late_at = arrived + deadline - min(LEAD_SECONDS, LEAD_PART * deadline)
+        ticket = request.ticket = Ticket(arrived, late_at, request)
+        self._watch_client(scope, ticket)
+        self.in_flight += 1
+        try:
+            if not self.pool.submit(ticket, arrived):
+                self._shed(request)
+            return await request.future
+        finally:
+            self.in_flight -= 1
+
+    def _watch_client(self, scope: Scope, ticket: Ticket) -> None:
+        """Let the connection tell when the client hangs up; our server's does (see ``serving.http``)."""
+        connection = scope.get("bursty.connection")
+        if connection is not None:
+            connection.on_lost = lambda: self._hung_up(ticket)
+
+    def _hung_up(self, ticket: Ticket) -> None:
+        if not ticket.over and not ticket.answered:
+            self.hangups += 1
+            self.pool.dispatch.give_up(ticket)
+            ticket.request.settle(Reply(AnswerKind.NONE, _problem_answer(problems.problem(503, "the client hung up"))))
+            self.pool.stir()
+
+    async def _send(self, send: Send, reply: Reply, request_id: str, arrived: float, head_only: bool) -> None:
+        answer = reply.answer
+        name = request_id.encode()
+        headers = [
+            (b"content-type", JSON if answer.status < 400 else problems.MEDIA_TYPE),
+            (b"content-length", b"%d" % len(answer.body)),
+            (b"x-request-id", name),
+        ]
+        if reply.kind is not AnswerKind.NONE:
+            headers.append((b"bursty-answer", reply.kind.encode()))
+        if self._log is not None and answer.status < 500:
+            headers.append((b"bursty-prediction", name))
+        if reply.items:
+            headers.append((b"bursty-items", reply.items.encode()))
+        if answer.status == 503:
+            headers.append((b"retry-after", b"%d" % max(1, round(self.pool.dispatch.expected_wait()))))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if head_only else answer.body})
+        self._metrics.request(self.name, reply.kind, answer.status, time.monotonic() - arrived)
+
+    # What the pool tells
+
+    def follow(self, stamp: Stamp) -> None:
+        """A worker has become ready: what it answers with is what counts from now on."""
+        self.stamp = str(stamp)
+        self.models = dict(_named(model) for model in stamp.models)
+
+    def answer(self, ticket: Ticket, answer: Buffer, late: bool, stamp: str) -> None:
+        request: Request | Piece = ticket.request
+        found = unpack_answer(answer)
+        if found.flags & SPLIT and isinstance(request, Request):
+            if not late:
+                self._share_out(request, found)
+            return
+        if found.status < 300 and not found.flags & SOME_FAILED and isinstance(request, Request):
+            self._fallbacks.remember(stamp, request.data, answer)
+        if late:
+            return
+        if found.status >= 500:
+            self._fall_back(request, AnswerKind.NONE, found)
+            return
+        request.settle(self._noted(request, Reply(AnswerKind.FRESH, found, stamp)))
+
+    def fail(self, ticket: Ticket, why: str, late: bool) -> None:
+        if not late:
+            problem = problems.problem(500, f"the request could not be answered: {why}", kind="worker")
+            self._fall_back(ticket.request, AnswerKind.NONE, _problem_answer(problem))
+
+    def too_late(self, ticket: Ticket) -> None:
+        problem = problems.too_late(self.spec.deadline, self.pool.trouble and "its workers can't start; see the log")
+        self._fall_back(ticket.request, AnswerKind.NONE, _problem_answer(problem))
+
+    def prepare(self, ticket: Ticket) -> None:
+        if isinstance(ticket.request, Request):
+            self._fallbacks.prepare(self.stamp, ticket.request, ticket.late_at)
+
+    def _shed(self, request: Request | Piece) -> None:
+        wait = self.pool.dispatch.expected_wait()
+        trouble = self.pool.trouble and not self.pool.dispatch.has_workers()
+        problem = problems.overloaded(wait, "its workers can't start; see the log" if trouble else "it is overloaded")
+        self._fall_back(request, AnswerKind.NONE, _problem_answer(problem))
+
+    def _fall_back(self, request: Request | Piece, kind: AnswerKind, problem: Answer) -> None:
+        """The first declared fallback that there is, else the problem."""
+        found = self._fallbacks.find(self.stamp, request)
+        reply = Reply(kind, problem, self.stamp) if found is None else Reply(found.kind, found.answer, self.stamp)
+        request.settle(self._noted(request, reply))
+
+    # Long lists
+
+    def _share_out(self, request: Request, answer: Answer) -> None:
+        """A list that is long is answered in pieces by several workers."""
+        assert request.ticket is not None
+        gather = Gather(answer, self.spec.chunk, lambda reply: request.settle(self._noted(request, reply)))
+        now = time.monotonic()
+        for piece in gather.pieces:
+            if not self.pool.submit(Ticket(now, request.ticket.late_at, piece), now):
+                self._shed(piece)
+
+    # The log
+
+    def _noted(self, request: Request | Piece, reply: Reply) -> Reply:
+        if self._log is None or isinstance(request, Piece):
+            return reply
+        answer, kind = reply.answer, reply.kind
+        latency = time.time() * 1e3 - request.ts_ms
+        if answer.status >= 400:
+            error = (
+                bytes(answer.body).decode("utf-8", "replace") if len(answer.body) < 2000 else f"status {answer.status}"
+            )
+            self._log.add(
+                request.id, request.ts_ms, self.name, reply.stamp, latency, kind, request=request.data, error=error
+            )
+        else:
+            given = None if kind is AnswerKind.FRESH else request.data
+            self._log.add(
+                request.id, request.ts_ms, self.name, reply.stamp, latency, kind, log=answer.log, request=given
+            )
+        return reply
+
+
+class _Head:
+    """What matters of a request's headers. ``deadline``: seconds that the client grants."""
+
+    __slots__ = ("content_type", "deadline", "length")
+
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self.content_type = b""
+        self.deadline: float | None = None
+        self.length: int | None = None
+        for name, value in headers:
+            if name == b"content-type":
+                self.content_type = value
+            elif name == b"content-length":
+                self.length = int(value) if value.isdigit() else None
+            elif name == b"bursty-deadline-ms":
+                self.deadline = _milliseconds(value)
+
+
+def _named(model: str) -> tuple[str, int]:
+    name, _, version = model.rpartition("@")
+    return name, int(version)
+
+
+def _milliseconds(value: bytes) -> float | None:
+    """What is no number, or none above 0, is no wish."""
+    try:
+        found = float(value)
+    except ValueError:
+        return None
+    return found / 1e3 if 0 < found < 1e9 else None
+
+
+async def _read(receive: Receive, limit: int) -> bytes | Problem | None:
+    """The body; a problem when it is too large; ``None`` when the client has gone."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        return None
+    body = message.get("body", b"")
+    if not message.get("more_body", False):
+        return body if len(body) <= limit else problems.body_too_large(limit)
+    parts, size = [body], len(body)
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            return problems.body_too_large(limit)
+    return b"".join(parts)
+
+
+def _problem_answer(problem: Problem) -> Answer:
+    return Answer(problem.status, 0, None, b"", problem.body)

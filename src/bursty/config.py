@@ -24,7 +24,9 @@ class Settings:
     the blob store (default: in ``home``). ``cache``: folder of built Envs (default: the user's cache folder).
     ``state``: URL of the state store (default: SQLite in ``home``). ``app``: the file that declares the app, where a
     command names none. ``notify``: Apprise URLs, separated by spaces, of who is told of failed runs. ``url``: where
-    people find the web pages, for links in notices. ``user``: who asks (default: the system's user name).
+    people find the web pages, for links in notices. ``user``: who asks (default: the system's user name). ``answers``:
+    URL of the cache of endpoints' answers (default: SQLite in ``home``). ``predictions``: URL of the store of what
+    endpoints answered (default: where ``state`` is).
     """
 
     backend: str = "local"
@@ -36,10 +38,20 @@ class Settings:
     notify: str = field(default="", repr=False)
     url: str = ""
     user: str = ""
+    answers: str = field(default="", repr=False)
+    predictions: str = ""
 
     @property
     def state_url(self) -> str:
         return self.state or f"sqlite:///{Path(self.home).absolute() / 'state.sqlite'}"
+
+    @property
+    def predictions_url(self) -> str:
+        return self.predictions or self.state_url
+
+    @property
+    def answers_url(self) -> str:
+        return self.answers or f"sqlite:///{Path(self.home).absolute() / 'answers.sqlite'}"
 
     @property
     def actor(self) -> str:

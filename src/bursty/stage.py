@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from bursty.jobs.versions import Versions
     from bursty.jobs.worker import Worker, WorkerPlan
     from bursty.packaging.restore import VersionBuilder
+    from bursty.ports.serving import PredictionStore
+    from bursty.serving.answers import Answers
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -98,6 +100,25 @@ class Stage:
             _ = self.home
         return wiring.open_blobs(self.settings.blobs_url)
 
+    @_once
+    def predictions(self) -> PredictionStore:
+        if not (self.settings.predictions or self.settings.state):
+            _ = self.home
+        predictions = wiring.open_predictions(self.settings.predictions_url)
+        self._closers.append(predictions.close)
+        return predictions
+
+    @_once
+    def answers(self) -> Answers:
+        """Of this stage's endpoints, whoever else uses the same cache."""
+        from bursty.serving.answers import Answers
+
+        if not self.settings.answers:
+            _ = self.home
+        answers = Answers(wiring.open_cache(self.settings.answers_url), scope=self.settings.state_url)
+        self._closers.append(answers.close)
+        return answers
+
     # Registries
 
     @_once
@@ -149,7 +170,8 @@ class Stage:
         from bursty.core.redact import secret_values
         from bursty.notify import url_secrets
 
-        known = {**os.environ, "BURSTY_STATE": self.settings.state, "BURSTY_BLOBS": self.settings.blobs}
+        places = ("state", "blobs", "answers", "predictions")
+        known = {**os.environ, **{f"BURSTY_{name.upper()}": getattr(self.settings, name) for name in places}}
         return (*secret_values(known), *url_secrets(self.settings.notify.split()))
 
     # What works
@@ -167,7 +189,7 @@ class Stage:
         backend = wiring.open_backend(
             f"local?workers={workers}", blobs=folder, builder=self.builder, call_bytes=LOG_BYTES
         )
-        desk = Desk(self.desk, self._attempt_of, self.runs.start_from)
+        desk = Desk(self.desk, self._attempt_of, self.runs)
         parts = ClientParts(folder, backend.traits.spill_bytes)
         session = Session(backend, parts, lambda: self.home, builder=self.builder, output=self._wrote, desk=desk)
         self._closers.append(desk.close)

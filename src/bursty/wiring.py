@@ -10,6 +10,7 @@ from bursty.ports import Backend, BlobStore, Builder, StateStore
 
 if TYPE_CHECKING:
     from bursty.engine.session import Session
+    from bursty.ports.serving import Cache, PredictionStore
 
 
 def open_backend(url: str, *, blobs: str, builder: Builder | None, **options: Any) -> Backend:
@@ -72,6 +73,46 @@ def open_state(url: str) -> StateStore:
     raise ConfigError(
         f"there is no state store for {scheme}://…",
         "Known: sqlite:///PATH, postgresql://USER@HOST/DATABASE, dynamodb://TABLE, memory://.",
+    )
+
+
+def open_predictions(url: str) -> PredictionStore:
+    """``sqlite:///PATH``, ``postgresql://USER@HOST/DATABASE``, ``memory://``. Raises ``ConfigError``, and
+    ``StoreError`` when it can't be opened."""
+    scheme = url.partition("://")[0]
+    if url == "memory://":
+        from bursty.stores.predictions import MemoryPredictions
+
+        return MemoryPredictions()
+    if scheme in ("sqlite", "postgresql", "postgres"):
+        from bursty.stores.predictions_sql import SqlPredictions
+
+        return SqlPredictions(url)
+    raise ConfigError(
+        f"predictions can't be kept in {scheme}://…",
+        "Set BURSTY_PREDICTIONS to sqlite:///PATH or postgresql://USER@HOST/DATABASE.",
+    )
+
+
+def open_cache(url: str) -> Cache:
+    """``memory://``, ``sqlite:///PATH``, ``redis://HOST:PORT/NUMBER``, ``rediss://…``. Raises ``ConfigError``, and
+    ``StoreError`` when a file can't be opened; a Redis may come later."""
+    scheme = url.partition("://")[0]
+    if url == "memory://":
+        from bursty.stores.cache import MemoryCache
+
+        return MemoryCache()
+    if scheme == "sqlite":
+        from bursty.stores.cache_sqlite import SqliteCache
+
+        return SqliteCache(url)
+    if scheme in ("redis", "rediss"):
+        from bursty.stores.cache_redis import RedisCache
+
+        return RedisCache(url)
+    raise ConfigError(
+        f"there is no cache for {scheme}://…",
+        "Known: memory://, sqlite:///PATH, redis://HOST:PORT/NUMBER, rediss://HOST:PORT/NUMBER.",
     )
 
 

@@ -270,7 +270,7 @@ class _Queue:
                 self.dropped += 1
                 return
             self._keep(key, value, end)
-            if len(self._items) == 1:
+            if len(self._items) in (1, BATCH_ITEMS):
                 self._changed.notify_all()
 
     def _keep(self, key: bytes, value: bytes, end: float) -> None:
@@ -306,7 +306,7 @@ class _Queue:
             self._taken = False
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._items or self.is_closed)
-            self._changed.wait_for(lambda: self.is_closed, GATHER_SECONDS)
+            self._changed.wait_for(lambda: self.is_closed or len(self._items) >= BATCH_ITEMS, GATHER_SECONDS)
             return bool(self._items)
 
     def pause(self, seconds: float) -> None:

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from bursty.errors import StoreError
 
 VERSION_TABLE = "bursty_schema"
-VERSION = "0001"
+VERSION = "0002"
 """The newest of ``migrations/versions``."""
-KNOWN = ("0001",)
+KNOWN = ("0001", "0002")
 
 
 def is_current(connection: sa.Connection, where: str) -> bool:

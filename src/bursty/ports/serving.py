@@ -62,10 +62,10 @@ class Page(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """How many ``predictions`` there are, how many of them have a value (``answered``), how many a label."""
+    """How many ``predictions`` there are, how many of them are ``errors``, how many have a label."""
 
     predictions: int
-    answered: int
+    errors: int
     labelled: int
 
 

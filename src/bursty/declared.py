@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bursty.endpoints import Auth, Batching, Default, EndpointSpec, Fallback, Log, MountSpec
+from bursty.endpoints import DAY, Auth, Batching, Default, EndpointSpec, Fallback, Log, MountSpec
 from bursty.errors import ConfigError
 from bursty.units import parse_bytes, parse_seconds
 from bursty.values import FunctionSpec
@@ -37,7 +37,7 @@ def endpoint_spec(function: FunctionSpec, path: str, options: Mapping[str, Any],
         batch=_batching(options.get("batch")),
         concurrency=_at_least("concurrency", options.get("concurrency"), 1),
         spares=_at_least("spares", options.get("spares"), 0) or 0 if options.get("spares") is not None else 1,
-        cache_ttl=_seconds(options.get("cache_ttl"), EndpointSpec.cache_ttl),
+        cache_ttl=_seconds(options.get("cache_ttl"), DAY),
         auth=_auth(options.get("auth", "token")),
         log=_log(options.get("log", True)),
         max_body=parse_bytes(options.get("max_body")) or 16 << 20,

@@ -85,6 +85,12 @@ _loaded: dict[tuple[str, int], tuple[str, Any]] = {}
 _lock = threading.Lock()
 
 
+def loaded_versions() -> dict[str, int]:
+    """The models that this process has opened: of each the newest version."""
+    with _lock:
+        return {name: version for name, version in sorted(_loaded)}
+
+
 def _package_of(obj: Any) -> dict[str, str]:
     """The library that the object comes from, and its version: what most often breaks old pickles."""
     name = type(obj).__module__.partition(".")[0]

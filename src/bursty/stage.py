@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bursty.jobs.outbox import Outbox
     from bursty.jobs.runs import Runs
     from bursty.jobs.scheduler import Scheduler
+    from bursty.jobs.tokens import Tokens
     from bursty.jobs.versions import Versions
     from bursty.jobs.worker import Worker, WorkerPlan
     from bursty.packaging.restore import VersionBuilder
@@ -144,6 +145,12 @@ class Stage:
         from bursty.jobs.models import Models
 
         return Models(self.state, self.blobs, self.settings.actor)
+
+    @_once
+    def tokens(self) -> Tokens:
+        from bursty.jobs.tokens import Tokens
+
+        return Tokens(self.state, self.settings.actor)
 
     @_once
     def runs(self) -> Runs:

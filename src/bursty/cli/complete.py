@@ -76,6 +76,10 @@ def _models(stage: Any) -> Iterable[tuple[str, str]]:
     return ((name, "") for name in stage.models.names())
 
 
+def _tokens(stage: Any) -> Iterable[tuple[str, str]]:
+    return ((token.name, ", ".join(token.scopes)) for token in stage.tokens.list() if token.revoked_at is None)
+
+
 def _schedules(stage: Any) -> Iterable[tuple[str, str]]:
     return ((key, job.title) for key, job, _ in stage.scheduler().declared())
 
@@ -85,6 +89,7 @@ jobs = _offer(_jobs)
 versions = _offer(_versions)
 apps = _offer(_apps)
 models = _offer(_models)
+tokens = _offer(_tokens)
 schedules = _offer(_schedules)
 
 

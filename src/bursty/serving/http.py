@@ -64,7 +64,9 @@ class LimitedProtocol(HttpToolsProtocol):
     __slots__ = ("_closing", "_in_body", "_pieces", "_refusal", "_seen", "_timed", "_timer")
 
     limits = Limits()
-    refused: Callable[[int], None]
+
+    @staticmethod
+    def refused(_status: int) -> None: ...
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -157,6 +157,8 @@ def _default_runner() -> Any:
 
 
 def _open_runs() -> Any:
+    if slots.runs:
+        return slots.runs[0]
     from bursty.stage import ambient_stage
 
     return ambient_stage().runs

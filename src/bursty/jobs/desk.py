@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from bursty.jobs.artefacts import fetch_file, find_good
 from bursty.jobs.attempt import Attempt
 from bursty.jobs.caches import Caches
 from bursty.jobs.models import Models
+from bursty.jobs.runs import Runs
 from bursty.ports import BlobStore, StateStore
 from bursty.records import RunRecord
 from bursty.values import Frame
@@ -67,10 +69,10 @@ class Desk:
         self,
         stores: StoreDesk,
         find: Callable[[tuple[str, int]], Attempt | None],
-        start: Callable[[RunRecord, str, Mapping[str, Any], int], str],
+        runs: Runs,
     ) -> None:
         self._stores = stores
-        self._start = start
+        self._runs = runs
         self._find = find
         self._threads = ThreadPoolExecutor(8, "bursty-desk")
 
@@ -92,9 +94,15 @@ class Desk:
             attempt.put(meta["name"], meta["what"], file, meta["meta"], meta["publish"], meta["keep"])
             return Frame({})
         if meta["kind"] == "run.start" and attempt is not None:
-            return Frame({"run": self._start(attempt.run, meta["job"], meta["inputs"], meta["number"])})
+            return Frame({"run": self._runs.start_from(attempt.run, meta["job"], meta["inputs"], meta["number"])})
         if meta["kind"] == "run.last_good" and attempt is not None:
             return self._stores.last_good(attempt.run, meta["name"], Path(meta["file"]))
+        if meta["kind"] == "job.start":
+            version = meta["version"] or None
+            run = self._runs.submit(meta["app"], meta["job"], meta["inputs"], version=version, created_by=meta["by"])
+            return Frame({"run": asdict(run)})
+        if meta["kind"] == "job.upload":
+            return Frame({"file": self._runs.upload(Path(meta["file"]))})
         return self._stores.answer(question, f"{attempt.run.app}/{attempt.run.job}" if attempt else "")
 
     def close(self) -> None:

@@ -24,6 +24,10 @@ class WorkerHost(Protocol):
 
     def forget(self, number: int) -> None: ...
 
+    def leave(self) -> None:
+        """This worker makes no call after the present one: it ends, so that the next finds a fresh process."""
+        ...
+
 
 _host: list[WorkerHost] = []
 _importing: list[str] = []

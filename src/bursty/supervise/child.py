@@ -50,6 +50,9 @@ class LocalHost:
     def forget(self, number: int) -> None:
         self.link.forget(number)
 
+    def leave(self) -> None:
+        self.link.leaving = True
+
 
 def run_worker(sock_fd: int, memory_fd: int, out_fd: int, err_fd: int, config: dict[str, Any]) -> None:
     """Be a worker until the supervisor closes the socket. Called in a fresh fork of the zygote; does not return."""

@@ -31,6 +31,8 @@ class ChildLink:
         self._waiting: dict[int, Callable[[Frame], None]] = {}
         self._asked = 0
         self.pending = False
+        self.leaving = False
+        """Whether the worker takes no further invocation."""
         self.streams: list[CallStream] = []
         self.current: Callable[[], int] = lambda: -1
         self.call_bytes = CALL_BYTES
@@ -40,8 +42,8 @@ class ChildLink:
             send_blocking(self._sock, frame)
 
     def invocations(self) -> Iterator[Frame]:
-        """Frames for the main loop, until the supervisor closes the socket."""
-        while True:
+        """Frames for the main loop, until the supervisor closes the socket or the worker leaves."""
+        while not self.leaving:
             if self._inbox is not None:
                 frame = self._inbox.get()
                 if frame is None:

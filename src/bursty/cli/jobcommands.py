@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     context: dict[str, Any] = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
     app.command("run", help=flowing(RUN_HELP), context_settings=context, add_help_option=False)(run)
-    for command in (snapshot, worker, scheduler):
+    for command in (snapshot, serve, worker, scheduler):
         app.command(command.__name__, help=help_of(command))(command)
 
 
@@ -87,6 +87,42 @@ def snapshot(
     from bursty.cli import versions
 
     versions.take(file, message, promote, as_json)
+
+
+def serve(
+    file: Annotated[str | None, typer.Argument(help="The file that declares the app.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    app: Annotated[
+        str | None, typer.Option(help="Instead of FILE: an app that is known.", autocompletion=complete.apps)
+    ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(
+            help="Of APP: a number or digest.", show_default="the current one", autocompletion=complete.versions
+        ),
+    ] = None,
+    access_log: Annotated[
+        bool, typer.Option("--access-log", help="A line of JSON on stderr for each request.")
+    ] = False,
+) -> None:
+    """Put the app's endpoints and mounted web apps online, from this machine.
+
+    FILE is recorded as a version, as bursty snapshot does, and that is what is served. Off this machine a bearer token
+    is needed (bursty tokens), but for what is declared auth="public". Ctrl-C and SIGTERM end it in good order:
+    requests under way are answered. /docs shows and tries the endpoints; /health, /ready and /metrics are for machines.
+
+    [bold]Examples[/]
+
+      bursty serve app.py
+
+      bursty serve app.py --host 0.0.0.0 --port 80 --access-log
+
+      bursty serve --app shop --version 3
+    """
+    from bursty.cli import serving
+
+    serving.serve(serving.ServeRequest(file, host, port, app, version, access_log))
 
 
 def worker(

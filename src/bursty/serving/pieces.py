@@ -56,14 +56,14 @@ class Gather:
         if all(reply.answer.status >= 400 for reply in replies):
             return replies[0]
         bodies: list[Buffer] = []
-        logs: list[Buffer] = []
+        parts: list[tuple[int, Reply]] = []
         flags = 0
         spans: list[tuple[int, int, str]] = []
         start = 0
         for piece, reply in zip(self.pieces, replies, strict=True):
             failed = reply.answer.status >= 400
             bodies.append(_errors(reply.answer, piece.items) if failed else reply.answer.body)
-            logs.append(reply.answer.log or b"[]" if not failed else b"[]")
+            parts.append((start, reply._replace(answer=reply.answer._replace(items=piece.items))))
             flags |= SOME_FAILED if failed else reply.answer.flags
             word = "error" if failed else str(reply.kind)
             if spans and spans[-1][2] == word:
@@ -74,8 +74,8 @@ class Gather:
         kinds = {reply.kind for reply in replies}
         kind = kinds.pop() if len(kinds) == 1 else AnswerKind.MIXED
         items = ", ".join(f"{first}-{last} {word}" for first, last, word in spans) if len(spans) > 1 else ""
-        answer = Answer(200, flags, self.total, join_arrays(logs), join_arrays(bodies))
-        return replies[0]._replace(kind=kind, answer=answer, items=items)
+        answer = Answer(200, flags, self.total, b"", join_arrays(bodies))
+        return replies[0]._replace(kind=kind, answer=answer, items=items, parts=parts)
 
 
 def _errors(problem: Answer, items: int) -> bytes:

@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 from bursty.core.deadline import Dispatch
 from bursty.core.tickets import State
@@ -16,29 +15,14 @@ from bursty.serving import metrics as exposition
 from bursty.serving import problems
 from bursty.serving.access import TokenBook, authorization, needs_token
 from bursty.serving.metrics import Metrics
+from bursty.serving.mounts import Mount, mount_at
 from bursty.serving.pool import Floor, Pool
 from bursty.serving.problems import Problem
-from bursty.serving.service import Receive, Scope, Send, Service
+from bursty.serving.service import Message, Receive, Scope, Send, Service
 
+READY_SECONDS = 0.02
 RELOAD_SECONDS = 2.0
 """How often it is looked whether a newer model was promoted."""
-
-
-class Web(Protocol):
-    """A mounted app; see ``serving.mounts``."""
-
-    path: str
-    auth: Auth
-    name: str
-
-    @property
-    def ready(self) -> bool: ...
-
-    async def start(self) -> None: ...
-
-    async def stop(self, grace: float) -> None: ...
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
 
 Page = Callable[[Scope, Receive, Send], Awaitable[int]]
@@ -62,14 +46,14 @@ class Parts:
     host: str
     floor: Floor
     services: Sequence[Service]
-    mounts: Sequence[Web]
+    mounts: Sequence[Mount]
     pool_of: Callable[[Service], Pool]
     book: TokenBook
     metrics: Metrics
     current_model: Callable[[str], int | None]
     pages: Mapping[str, Own] = field(default_factory=dict[str, Own])
     note: Callable[[Scope, int, float], None] | None = None
-    closers: Sequence[Callable[[], None]] = ()
+    closers: Sequence[Callable[[], object]] = ()
     grace: float = 30.0
 
 
@@ -81,7 +65,6 @@ class Server:
         self.stopping = False
         self._fixed = {s.spec.path: s for s in parts.services if "{" not in s.spec.path}
         self._patterns = [(_pattern(s.spec.path), s) for s in parts.services if "{" in s.spec.path]
-        self._mounts = sorted(parts.mounts, key=lambda mount: -len(mount.path))
         self._pages: dict[str, Own] = {
             "/health": Own(frozenset(("GET", "HEAD")), "public", self._health),
             "/ready": Own(frozenset(("GET", "HEAD")), "public", self._ready),
@@ -114,8 +97,8 @@ class Server:
             return await (service.respond(scope, receive, send, values) if refusal is None else _refuse(send, refusal))
         if (own := self._pages.get(path)) is not None:
             return await self._own(own, scope, receive, send)
-        if (mount := self._mount_at(path)) is not None:
-            refusal = self._refusal(scope, mount.auth, f"mount:{mount.path}")
+        if (mount := mount_at(path, self.parts.mounts)) is not None:
+            refusal = self._refusal(scope, mount.spec.auth, f"mount:{mount.spec.path}")
             return await (_follow(mount, scope, receive, send) if refusal is None else _refuse(send, refusal))
         known = [*self._fixed, *(service.spec.path for _, service in self._patterns), *self._pages]
         return await _refuse(send, problems.not_found(path, known))
@@ -125,12 +108,6 @@ class Server:
             if (found := pattern.fullmatch(path)) is not None:
                 return service, found.groupdict()
         return None, NOTHING
-
-    def _mount_at(self, path: str) -> Web | None:
-        for mount in self._mounts:
-            if mount.path == "/" or path == mount.path or path.startswith(mount.path + "/"):
-                return mount
-        return None
 
     def _refusal(self, scope: Scope, auth: Auth, needed: str) -> Problem | None:
         """What to answer to those who may not ask."""
@@ -152,8 +129,8 @@ class Server:
 
     async def _talk(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket: only mounted apps have them."""
-        mount = self._mount_at(scope["path"])
-        if mount is None or self._refusal(scope, mount.auth, f"mount:{mount.path}") is not None:
+        mount = mount_at(scope["path"], self.parts.mounts)
+        if mount is None or self._refusal(scope, mount.spec.auth, f"mount:{mount.spec.path}") is not None:
             await receive()
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -169,7 +146,7 @@ class Server:
         import msgspec
 
         waiting = {s.name: s.pool.trouble or "starting" for s in self.parts.services if not s.pool.ready}
-        waiting |= {mount.name: "starting" for mount in self.parts.mounts if not mount.ready}
+        waiting |= {mount.spec.name: "starting" for mount in self.parts.mounts if not mount.ready}
         if self.stopping:
             waiting["server"] = "shutting down"
         words = {name: text.splitlines()[0] for name, text in waiting.items()}
@@ -211,6 +188,16 @@ class Server:
         self._reloads = asyncio.create_task(self._reload_models())
         for mount in self.parts.mounts:
             await mount.start()
+
+    async def wait_ready(self) -> None:
+        """Until every endpoint has its workers and every mounted app answers."""
+        while not self.is_ready:  # noqa: ASYNC110 (a property that costs nothing to ask)
+            await asyncio.sleep(READY_SECONDS)
+
+    @property
+    def is_ready(self) -> bool:
+        started = all(hasattr(service, "pool") and service.pool.ready for service in self.parts.services)
+        return started and all(mount.ready for mount in self.parts.mounts)
 
     async def shutdown(self) -> None:
         """Requests are over by now; end workers, write what waits to be written."""
@@ -261,11 +248,11 @@ async def _refuse(send: Send, problem: Problem) -> int:
     return problem.status
 
 
-async def _follow(mount: Web, scope: Scope, receive: Receive, send: Send) -> int:
+async def _follow(mount: Mount, scope: Scope, receive: Receive, send: Send) -> int:
     """Let a mounted app answer, and note its status."""
     status = 500
 
-    async def passed(message: Mapping[str, Any]) -> None:
+    async def passed(message: Message) -> None:
         nonlocal status
         if message["type"] == "http.response.start":
             status = message["status"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any, NamedTuple
 from urllib.parse import quote
+
+import msgspec
 
 from bursty.core.answers import SOME_FAILED, SPLIT, Answer, Stamp, pack_request, unpack_answer
 from bursty.core.tickets import Ticket
@@ -18,6 +20,7 @@ from bursty.serving.fallbacks import Fallbacks, Found
 from bursty.serving.metrics import Metrics
 from bursty.serving.pieces import Gather, Piece
 from bursty.serving.pool import Pool
+from bursty.serving.predictions import PredictionWriter
 from bursty.serving.problems import Problem
 from bursty.values import Buffer
 
@@ -26,37 +29,21 @@ LEAD_SECONDS, LEAD_PART = 0.005, 0.05
 JSON = b"application/json"
 NO_BODY = frozenset(("GET", "HEAD", "DELETE"))
 
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
-Scope = Mapping[str, Any]
-
-
-class Log(Protocol):
-    """Where answers are remembered; see ``serving.predictions``."""
-
-    def add(
-        self,
-        request_id: str,
-        ts_ms: int,
-        endpoint: str,
-        stamp: str,
-        latency_ms: float,
-        answer: AnswerKind,
-        *,
-        log: Buffer | None = None,
-        request: Buffer | None = None,
-        error: str | None = None,
-    ) -> None: ...
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Scope = MutableMapping[str, Any]
 
 
 class Reply(NamedTuple):
     """What a request gets. ``answer.body`` is a problem when its status is 400 or more. ``items``: for MIXED, which
-    items are what."""
+    items are what. ``parts``: the replies it is made of, each with the position of its first item."""
 
     kind: AnswerKind
     answer: Answer
     stamp: str = ""
     items: str = ""
+    parts: Sequence[tuple[int, Any]] = ()
 
 
 class Request:
@@ -80,7 +67,9 @@ class Request:
 class Service:
     """One endpoint. Requests come by ``respond``; the pool tells what became of them."""
 
-    def __init__(self, info: EndpointInfo, answers: Answers | None, log: Log | None, metrics: Metrics) -> None:
+    def __init__(
+        self, info: EndpointInfo, answers: Answers | None, log: PredictionWriter | None, metrics: Metrics
+    ) -> None:
         spec = info.spec
         self.info = info
         self.spec = spec
@@ -98,6 +87,11 @@ class Service:
         self._metrics = metrics
         self._fallbacks = Fallbacks(spec, answers)
         metrics.endpoint(self.name, spec.deadline)
+
+    @property
+    def prepares(self) -> bool:
+        """Whether fallbacks may have to be looked up."""
+        return self._fallbacks.uses_cache
 
     # Requests
 
@@ -255,23 +249,22 @@ class Service:
     # The log
 
     def _noted(self, request: Request | Piece, reply: Reply) -> Reply:
-        if self._log is None or isinstance(request, Piece):
+        """Remember the answer. Items that got a fallback or an error in a list of others are logged as such, too."""
+        if self._log is None or self.spec.log is None or isinstance(request, Piece):
             return reply
         answer, kind = reply.answer, reply.kind
-        latency = time.time() * 1e3 - request.ts_ms
-        if answer.status >= 400:
-            error = (
-                bytes(answer.body).decode("utf-8", "replace") if len(answer.body) < 2000 else f"status {answer.status}"
-            )
-            self._log.add(
-                request.id, request.ts_ms, self.name, reply.stamp, latency, kind, request=request.data, error=error
-            )
-        else:
-            given = None if kind is AnswerKind.FRESH else request.data
-            self._log.add(
-                request.id, request.ts_ms, self.name, reply.stamp, latency, kind, log=answer.log, request=given
-            )
-        return reply
+        about = (self.name, self.spec.log, request.id, request.ts_ms, reply.stamp, time.time() * 1e3 - request.ts_ms)
+        for first, part in reply.parts or ((0, reply),):
+            found = part.answer
+            if found.status >= 400:
+                self._log.add(
+                    *about, part.kind, request=request.data, items=found.items, first=first, error=_why(found)
+                )
+            elif found.log:
+                self._log.add(*about, part.kind, log=bytes(found.log), items=found.items, first=first)
+            else:
+                self._log.add(*about, part.kind, request=request.data, items=found.items, first=first)
+        return Reply(kind, answer, reply.stamp, reply.items)
 
 
 class _Head:
@@ -324,6 +317,12 @@ async def _read(receive: Receive, limit: int) -> bytes | Problem | None:
         if size > limit:
             return problems.body_too_large(limit)
     return b"".join(parts)
+
+
+def _why(problem: Answer) -> str:
+    """What the log keeps of a problem."""
+    found: dict[str, Any] = msgspec.json.decode(problem.body)
+    return str(found.get("detail") or found.get("title") or found.get("status"))
 
 
 def _problem_answer(problem: Problem) -> Answer:

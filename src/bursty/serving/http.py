@@ -55,13 +55,16 @@ def limited(limits: Limits, refused: Callable[[int], None] = lambda _status: Non
 class LimitedProtocol(HttpToolsProtocol):
     """A connection. A request that comes whole in one piece, as nearly all do, costs no timer of its own.
 
+    Apps find it in the scope, as ``bursty.connection``. ``on_lost``: called once when the client hangs up; until then
+    the app may set it, and should take it away with its answer.
+
     ``_in_body``: a request's head is complete, its body not. ``_closing``: nothing more is read as HTTP, for a refusal
     was sent, or the connection ends with the answer in work. ``_seen``: bytes of an unfinished head, or those that
     came since the last piece of a body. ``_pieces``: bytes that came in this span of ``body_seconds``.
     """
 
     # Slots, since the base class has as many attributes as CPython keeps in its fast layout.
-    __slots__ = ("_closing", "_in_body", "_pieces", "_refusal", "_seen", "_timed", "_timer")
+    __slots__ = ("_closing", "_in_body", "_pieces", "_refusal", "_seen", "_timed", "_timer", "on_lost")
 
     limits = Limits()
 
@@ -70,6 +73,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.on_lost: Callable[[], None] | None = None
         self._timer: TimerHandle | None = None
         self._timed: Literal["head", "body"] = "head"
         self._in_body = False
@@ -89,6 +93,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._await_nothing()
+        if self.on_lost is not None:
+            self.on_lost()
+            self.on_lost = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -125,6 +132,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._stop(self._large_head())
         if self.parser.should_upgrade():
             return  # see _upgrade
+        cast(Any, self.scope)["bursty.connection"] = self
         _on_headers_complete(self)
         self._in_body = True
         self.headers = _NOWHERE

@@ -94,14 +94,14 @@ class PredictionStore(Protocol):
         """
         ...
 
-    def find(self, ids: Sequence[str]) -> Sequence[Judged]:
-        """Those that are there, with inputs, in no order."""
+    def find(self, ids: Sequence[str], *, inputs: bool = True) -> Sequence[Judged]:
+        """Those that are there, in no order."""
         ...
 
-    def by_key(
-        self, endpoint: str, matched: str, *, since: int = 0, until: int | None = None, limit: int = 1000
+    def by_keys(
+        self, endpoint: str, keys: Sequence[str], *, since: int = 0, until: int | None = None, limit: int = 1000
     ) -> Sequence[Judged]:
-        """Those with this business key, the newest first, with inputs."""
+        """Those with one of these business keys (see ``core.matched``), the newest first, without inputs."""
         ...
 
     def list(

@@ -227,7 +227,8 @@ def rows_of(logged: Logged) -> Sequence[Prediction]:
     asked = _asked(logged.request) if logged.request is not None else None
     if logged.items is None:
         return [_row(logged, logged.request_id, **_input(logged.rules, asked))]
-    each = cast("list[Any]", asked) if isinstance(asked, list) else []
+    # These may be some items of the list that was asked.
+    each = cast("list[Any]", asked)[logged.first : logged.first + logged.items] if isinstance(asked, list) else []
     if len(each) != logged.items:
         each = [None] * logged.items
     return [

@@ -104,14 +104,17 @@ class MemoryPredictions:
         known[place] = label
         return is_new
 
-    def find(self, ids: Sequence[str]) -> Sequence[Judged]:
+    def find(self, ids: Sequence[str], *, inputs: bool = True) -> Sequence[Judged]:
         with self._lock:
-            return [self._judged(found) for name in set(ids) if (found := self._predictions.get(storable(name)))]
+            there = [found for name in {storable(name) for name in ids} if (found := self._predictions.get(name))]
+            return [_shown(self._judged(found), inputs) for found in there]
 
-    def by_key(
-        self, endpoint: str, matched: str, *, since: int = 0, until: int | None = None, limit: int = 1000
+    def by_keys(
+        self, endpoint: str, keys: Sequence[str], *, since: int = 0, until: int | None = None, limit: int = 1000
     ) -> Sequence[Judged]:
-        return [item for item in self._span(endpoint, since, until) if item.prediction.matched == matched][:limit]
+        wanted = {storable(key) for key in keys}
+        found = [item for item in self._span(endpoint, since, until) if item.prediction.matched in wanted]
+        return [_shown(item, False) for item in found[:limit]]
 
     def list(
         self,
@@ -171,10 +174,10 @@ class MemoryPredictions:
 
     def _span(self, endpoint: str, since: int, until: int | None) -> Sequence[Judged]:
         """The newest first."""
-        end = FOREVER if until is None else until
+        name, end = storable(endpoint), FOREVER if until is None else until
         with self._lock:
             fitting = [
-                item for item in self._predictions.values() if item.endpoint == endpoint and since <= item.ts_ms < end
+                item for item in self._predictions.values() if item.endpoint == name and since <= item.ts_ms < end
             ]
             return [self._judged(item) for item in sorted(fitting, key=where, reverse=True)]
 

@@ -38,14 +38,8 @@ JUDGED = (
     f"SELECT {P_COLUMNS}, {{input}}, l.ts_ms, l.source, l.y FROM bursty_prediction p{{join}} "
     f"{{how}} JOIN bursty_label l ON {NEWEST}"
 )
-WITH_INPUT = {"input": "i.input", "join": INPUT_JOIN}
-WITHOUT_INPUT = {"input": "NULL", "join": ""}
-
-FIND = JUDGED.format(**WITH_INPUT, how="LEFT") + " WHERE p.id IN :ids"
-BY_KEY = (
-    JUDGED.format(**WITH_INPUT, how="LEFT")
-    + f" WHERE {SPAN} AND p.matched = :matched ORDER BY p.ts_ms DESC, p.id DESC LIMIT :limit"
-)
+FIND = " WHERE p.id IN :ids"
+BY_KEYS = f" WHERE {SPAN} AND p.matched IN :ids ORDER BY p.ts_ms DESC, p.id DESC LIMIT :limit"
 NEWEST_FIRST = " WHERE " + SPAN + " AND (p.ts_ms, p.id) < (:at, :id) ORDER BY p.ts_ms DESC, p.id DESC LIMIT :limit"
 OLDEST_FIRST = " WHERE " + SPAN + " AND (p.ts_ms, p.id) > (:at, :id) ORDER BY p.ts_ms, p.id LIMIT :limit"
 ENDPOINTS = (
@@ -111,16 +105,16 @@ class SqlPredictions:
 
     # Reading
 
-    def find(self, ids: Sequence[str]) -> Sequence[Judged]:
-        names = sorted({storable(name) for name in ids})
-        parts = [names[start : start + CHUNK // 2] for start in range(0, len(names), CHUNK // 2)]
-        return [item for part in parts for item in self._judged(many(FIND), ids=part)]
+    def find(self, ids: Sequence[str], *, inputs: bool = True) -> Sequence[Judged]:
+        text = many(_judged_sql(FIND, inputs))
+        return [item for part in _parts(ids) for item in self._judged(text, ids=part)]
 
-    def by_key(
-        self, endpoint: str, matched: str, *, since: int = 0, until: int | None = None, limit: int = 1000
+    def by_keys(
+        self, endpoint: str, keys: Sequence[str], *, since: int = 0, until: int | None = None, limit: int = 1000
     ) -> Sequence[Judged]:
-        span = _span(endpoint, since, until)
-        return self._judged(statement(BY_KEY), **span, matched=storable(matched), limit=limit)
+        text, span = many(_judged_sql(BY_KEYS, False)), _span(endpoint, since, until)
+        found = [item for part in _parts(keys) for item in self._judged(text, **span, ids=part, limit=limit)]
+        return sorted(found, key=lambda item: where(item.prediction), reverse=True)[:limit]
 
     def list(
         self,
@@ -134,13 +128,13 @@ class SqlPredictions:
     ) -> Page:
         at, name = place_of(cursor) if cursor is not None else (FOREVER, "")
         span = _span(endpoint, since, min(_end(until), at + 1 if at < FOREVER else at))
-        text = JUDGED.format(**WITH_INPUT if inputs else WITHOUT_INPUT, how="LEFT") + NEWEST_FIRST
+        text = _judged_sql(NEWEST_FIRST, inputs)
         return page_of(self._judged(statement(text), **span, at=at, id=storable(name), limit=limit + 1), limit)
 
     def labelled(
         self, endpoint: str, *, since: int = 0, until: int | None = None, inputs: bool = False
     ) -> Iterator[tuple[Prediction, Label]]:
-        text = statement(JUDGED.format(**WITH_INPUT if inputs else WITHOUT_INPUT, how="INNER") + OLDEST_FIRST)
+        text = statement(_judged_sql(OLDEST_FIRST, inputs, "INNER"))
         last: Place = (since - 1, "")
         while True:
             span = _span(endpoint, max(since, last[0]), until)
@@ -211,7 +205,18 @@ class SqlPredictions:
         )
 
 
-# Rows
+# Statements and rows
+
+
+def _judged_sql(rest: str, inputs: bool, how: str = "LEFT") -> str:
+    """``how`` labels are joined: ``INNER`` for predictions that have one."""
+    return JUDGED.format(input="i.input" if inputs else "NULL", join=INPUT_JOIN if inputs else "", how=how) + rest
+
+
+def _parts(texts: Sequence[str]) -> Sequence[Sequence[str]]:
+    """Each once, in pieces that a statement can take."""
+    each = sorted({storable(text) for text in texts})
+    return [each[start : start + CHUNK // 2] for start in range(0, len(each), CHUNK // 2)]
 
 
 def _end(until: int | None) -> int:

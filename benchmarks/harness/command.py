@@ -79,14 +79,17 @@ class Run:
         started: Facts,
         title: str,
         more: Sequence[Extra] = (),
+        shown: Sequence[Workload] | None = None,
     ) -> int:
-        """Print, write, and give the exit code. ``more``: tables of the benchmark's own."""
+        """Print, write, and give the exit code. ``more``: tables of the benchmark's own. ``shown``: the workloads that
+        have a table each (``None``: all)."""
         self.facts["load after"] = report.load()
         self.facts["took"] = f"{time.monotonic() - self._begun:.0f} s"
         named = [titled(peer, started) for peer in peers]
         units = {workload.name: workload.unit for workload in workloads}
         rows = [report.verdict_row(verdict, units[verdict.workload]) for verdict in verdicts]
-        said = sections(table, named, workloads, report.text_table, "") + drawn(more, report.text_table, "")
+        tables = workloads if shown is None else shown
+        said = sections(table, named, tables, report.text_table, "") + drawn(more, report.text_table, "")
         say("\n" + "\n\n".join([*said, "targets\n\n" + report.text_table(report.VERDICT_HEADER, rows)]))
         page = [
             f"# {title}",
@@ -94,7 +97,7 @@ class Run:
             f"{EXPLANATION} Raw samples: `{self.name}.json`.",
             "## Targets",
             report.markdown_table(report.VERDICT_HEADER, rows),
-            *sections(table, named, workloads, report.markdown_table, "## "),
+            *sections(table, named, tables, report.markdown_table, "## "),
             *drawn(more, report.markdown_table, "## "),
         ]
         data = {"facts": self.facts, "peers": started, "verdicts": [dataclasses.asdict(one) for one in verdicts]}

@@ -41,7 +41,7 @@ class Driver:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=_variables(python, self.mark),
+                env=variables(python, self.mark),
                 start_new_session=True,
             )
 
@@ -81,7 +81,7 @@ class Driver:
     def _ended(self) -> PeerFailed:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(CLOSE_SECONDS)
-        last = _last_line(self.log)
+        last = last_line(self.log)
         return PeerFailed(
             f"its driver ended with code {self._process.poll()}" + (f": {last}" if last else ""), fatal=True
         )
@@ -128,11 +128,11 @@ def _environment(entry: Path) -> bytes:
         return b""
 
 
-def _variables(python: Path, mark: str) -> dict[str, str]:
-    """The peer's own bin first on the PATH, and the drivers' folder where its workers find the functions."""
+def variables(python: Path, mark: str, modules: Path = DRIVERS) -> dict[str, str]:
+    """The peer's own bin first on the PATH, and the folder where its workers find the functions."""
     kept = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONHOME")}
     path = os.pathsep.join([str(python.parent), kept.get("PATH", os.defpath)])
-    return {**kept, "PATH": path, "PYTHONPATH": str(DRIVERS), MARK: mark}
+    return {**kept, "PATH": path, "PYTHONPATH": str(modules), MARK: mark}
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
@@ -141,7 +141,7 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     return pipe
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
     try:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
     except OSError:

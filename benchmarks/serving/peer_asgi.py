@@ -1,0 +1,64 @@
+"""Nothing but ASGI and msgspec: what is left when a framework is taken away. The forest runs in the event loop."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import forest
+import msgspec
+
+Message = dict[str, Any]
+
+
+class Item(msgspec.Struct):
+    name: str
+    count: int
+    price: float
+
+
+class Row(msgspec.Struct):
+    sepal_length: float
+    sepal_width: float
+    petal_length: float
+    petal_width: float
+    fault: str | None = None
+
+
+class Scores(msgspec.Struct):
+    probabilities: list[float]
+
+
+MODEL = forest.Forest()
+ITEMS = msgspec.json.Decoder(Item)
+ROWS = msgspec.json.Decoder(Row)
+ENCODER = msgspec.json.Encoder()
+
+
+def echo(body: bytes) -> bytes:
+    return ENCODER.encode(ITEMS.decode(body))
+
+
+def predict(body: bytes) -> bytes:
+    row = ROWS.decode(body)
+    found = MODEL.one([row.sepal_length, row.sepal_width, row.petal_length, row.petal_width], row.fault)
+    return ENCODER.encode(Scores(found))
+
+
+ROUTES = {"/echo": echo, "/predict": predict}
+
+
+async def app(
+    scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
+) -> None:
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    try:
+        status, answer = 200, ROUTES[scope["path"]](body)
+    except (KeyError, msgspec.MsgspecError) as error:
+        status, answer = 400, str(error).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})

@@ -1,0 +1,54 @@
+"""FastAPI: pydantic models, the forest in the thread pool, as its pages say of functions that compute."""
+
+import asyncio
+
+import forest
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+
+class Item(BaseModel):
+    name: str
+    count: int
+    price: float
+
+
+class Row(BaseModel):
+    sepal_length: float
+    sepal_width: float
+    petal_length: float
+    petal_width: float
+    fault: str | None = None
+
+
+class Scores(BaseModel):
+    probabilities: list[float]
+
+
+MODEL = forest.Forest()
+app = FastAPI()
+
+
+def scored(row: Row) -> list[float]:
+    return MODEL.one([row.sepal_length, row.sepal_width, row.petal_length, row.petal_width], row.fault)
+
+
+@app.post("/echo")
+async def echo(item: Item) -> Item:
+    return item
+
+
+@app.post("/predict")
+def predict(row: Row) -> Scores:
+    return Scores(probabilities=scored(row))
+
+
+@app.post("/timely")
+async def predict_in_time(row: Row) -> Scores:
+    """The same with a deadline and a default, written by hand."""
+    try:
+        found = await asyncio.wait_for(asyncio.to_thread(scored, row), forest.DEADLINE_SECONDS)
+    except TimeoutError:
+        return JSONResponse({"probabilities": forest.NO_IDEA, "fallback": True})  # pyright: ignore[reportReturnType]
+    return Scores(probabilities=found)

@@ -1,0 +1,101 @@
+"""Ray Serve: FastAPI before two replicas, on this machine alone. ``python peer_ray.py PORT [--batch]``."""
+
+import argparse
+import os
+import secrets
+import signal
+import threading
+from typing import Any
+
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32), RAY_USAGE_STATS_ENABLED="0")
+
+import forest
+import ray
+from fastapi import FastAPI
+from pydantic import BaseModel
+from ray import serve
+
+REPLICAS = 2
+BATCH_WAIT = 0.005
+ONGOING = 100
+
+
+class Item(BaseModel):
+    name: str
+    count: int
+    price: float
+
+
+class Row(BaseModel):
+    sepal_length: float
+    sepal_width: float
+    petal_length: float
+    petal_width: float
+    fault: str | None = None
+
+
+class Scores(BaseModel):
+    probabilities: list[float]
+
+
+app = FastAPI()
+batching = FastAPI()
+
+
+@serve.deployment(num_replicas=REPLICAS, ray_actor_options={"num_cpus": 1}, max_ongoing_requests=ONGOING)
+@serve.ingress(app)
+class Iris:
+    def __init__(self) -> None:
+        self.model = forest.Forest()
+
+    @app.post("/echo")
+    async def echo(self, item: Item) -> Item:
+        return item
+
+    @app.post("/predict")
+    def predict(self, row: Row) -> Scores:
+        found = self.model.one([row.sepal_length, row.sepal_width, row.petal_length, row.petal_width], row.fault)
+        return Scores(probabilities=found)
+
+
+@serve.deployment(num_replicas=REPLICAS, ray_actor_options={"num_cpus": 1}, max_ongoing_requests=ONGOING)
+@serve.ingress(batching)
+class Batched:
+    def __init__(self) -> None:
+        self.model = forest.Forest()
+
+    @serve.batch(max_batch_size=64, batch_wait_timeout_s=forest.wait_seconds(BATCH_WAIT))
+    async def scored(self, rows: list[list[float]]) -> list[list[float]]:
+        return self.model.of(rows)
+
+    @batching.post("/predict")
+    async def predict(self, row: Row) -> Scores:
+        scored: Any = self.scored
+        found = await scored([row.sepal_length, row.sepal_width, row.petal_length, row.petal_width])
+        return Scores(probabilities=found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--batch", action="store_true")
+    options = parser.parse_args()
+    ray.init(
+        num_cpus=REPLICAS,
+        include_dashboard=False,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=os.environ["BURSTY_BENCH_SCRATCH"],
+        object_store_memory=256 << 20,
+        log_to_driver=False,
+    )
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    serve.start(http_options={"host": "127.0.0.1", "port": options.port})
+    serve.run((Batched if options.batch else Iris).bind())
+    stop.wait()
+    serve.shutdown()
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -29,8 +29,7 @@ class LabelsRefused(BurstyError, ValueError):
 def rows_of(content_type: str, body: Buffer | Iterable[Buffer]) -> Iterator[Any]:
     """What should be objects; a ``ValueError`` in place of a row that is none. Raises ``LabelsRefused``."""
     kind = content_type.partition(";")[0].strip().lower()
-    whole = isinstance(body, bytes | bytearray | memoryview)
-    parts = (cast("Buffer", body),) if whole else cast("Iterable[Buffer]", body)
+    parts: Iterable[Any] = [body] if isinstance(body, bytes | bytearray | memoryview) else body
     if kind in ("text/csv", "application/csv"):
         return _csv_rows(parts)
     if kind and not kind.endswith("json"):

@@ -62,7 +62,10 @@ class SqliteCache:
 
     def put_many(self, items: Sequence[CacheItem]) -> None:
         now = self._now()
-        rows = [(key, value, now + ttl) for key, value, ttl in items if len(value) <= self._max // 4]
+        # A value that is too large is out of date at once, and so is what it replaces.
+        rows = [
+            (key, value, now + ttl) if len(value) <= self._max // 4 else (key, b"", now) for key, value, ttl in items
+        ]
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("BEGIN IMMEDIATE")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from bursty.cli import models, runs, schedules, tokens, versions
+from bursty.cli import endpoints, models, runs, schedules, tokens, versions
 
 
 def register(app: typer.Typer) -> None:
     """Add the groups to the command line."""
-    for module in (runs, versions, models, schedules, tokens):
+    for module in (runs, versions, models, schedules, endpoints, tokens):
         app.add_typer(module.app)

@@ -28,6 +28,7 @@ from bursty.core.tickets import (
 from bursty.engine.code import Code
 from bursty.errors import BurstyError
 from bursty.runtime.faults import describe_error
+from bursty.units import format_bytes
 from bursty.values import (
     Answered,
     Asked,
@@ -343,10 +344,10 @@ class Pool:
         self._knows.discard(number)
         self._demoted.discard(number)
         worker = self.dispatch.workers.get(number)
-        why = words_of(loss)
+        why, told = words_of(loss), _with_output(loss)
         if worker is not None and worker.state is State.STARTING and loss.kind != "cancelled" and not self.closed:
-            self.trouble = why
-            self._floor.say(f"{self._label}: a worker was lost while it started: {why}")
+            self.trouble = told
+            self._floor.say(f"{self._label}: a worker was lost while it started: {told}")
         elif loss.kind not in ("closed", "cancelled"):
             self._floor.say(f"{self._label}: {why}")
         for ticket in self.dispatch.lost(number, time.monotonic(), running):
@@ -381,16 +382,21 @@ class Pool:
 
 
 def words_of(loss: Loss) -> str:
-    """Why a worker is gone, for people."""
-    end = f"; its last words: {loss.output.strip()[-500:]}" if loss.output.strip() else ""
+    """Why a worker is gone, for whoever asked: nothing that it printed."""
     match loss.kind:
         case "signal":
-            return f"its worker was killed by signal {loss.code}{end}"
+            return f"its worker was killed by signal {loss.code}"
         case "exit":
-            return f"its worker ended itself with code {loss.code}{end}"
+            return f"its worker ended itself with code {loss.code}"
         case "memory":
-            return f"its worker needed more than its {loss.limit or 0:.0f} bytes of memory"
+            return f"its worker needed more than its {format_bytes(loss.limit or 0)} of memory"
         case "timeout":
             return f"its worker was stopped after {loss.limit or 0:g} s"
         case _:
-            return f"its worker was lost ({loss.kind}){': ' + loss.detail if loss.detail else ''}{end}"
+            return f"its worker was lost ({loss.kind})"
+
+
+def _with_output(loss: Loss) -> str:
+    """The same for the server's log, with the last that it wrote."""
+    more = "\n".join(filter(None, (loss.detail, loss.output.strip())))
+    return f"{words_of(loss)}\n{more}" if more else words_of(loss)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from bursty.serving.metrics import Metrics
 from bursty.serving.mounts import Mount, mount_at
 from bursty.serving.pool import Floor, Pool
 from bursty.serving.problems import Problem
+from bursty.serving.router import Router
 from bursty.serving.service import Message, Receive, Scope, Send, Service
 
 READY_SECONDS = 0.02
@@ -63,8 +63,7 @@ class Server:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         self.stopping = False
-        self._fixed = {s.spec.path: s for s in parts.services if "{" not in s.spec.path}
-        self._patterns = [(_pattern(s.spec.path), s) for s in parts.services if "{" in s.spec.path]
+        self.router = Router(parts.services)
         self._pages: dict[str, Own] = {
             "/health": Own(frozenset(("GET", "HEAD")), "public", self._health),
             "/ready": Own(frozenset(("GET", "HEAD")), "public", self._ready),
@@ -89,9 +88,7 @@ class Server:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> int:
         path: str = scope["path"]
-        service, values = self._fixed.get(path), NOTHING
-        if service is None and self._patterns:
-            service, values = self._match(path)
+        service, values = self.router.find(path)
         if service is not None:
             refusal = self._refusal(scope, service.spec.auth, f"predict:{service.spec.path}")
             return await (service.respond(scope, receive, send, values) if refusal is None else _refuse(send, refusal))
@@ -100,14 +97,8 @@ class Server:
         if (mount := mount_at(path, self.parts.mounts)) is not None:
             refusal = self._refusal(scope, mount.spec.auth, f"mount:{mount.spec.path}")
             return await (_follow(mount, scope, receive, send) if refusal is None else _refuse(send, refusal))
-        known = [*self._fixed, *(service.spec.path for _, service in self._patterns), *self._pages]
+        known = [*self.router.paths, *self._pages]
         return await _refuse(send, problems.not_found(path, known))
-
-    def _match(self, path: str) -> tuple[Service | None, Mapping[str, str]]:
-        for pattern, service in self._patterns:
-            if (found := pattern.fullmatch(path)) is not None:
-                return service, found.groupdict()
-        return None, NOTHING
 
     def _refusal(self, scope: Scope, auth: Auth, needed: str) -> Problem | None:
         """What to answer to those who may not ask."""
@@ -232,14 +223,6 @@ class Server:
         except Exception as error:
             self.parts.floor.say(f"model {name}: its current version can't be told now: {error}")
             return None
-
-
-NOTHING: Mapping[str, str] = {}
-
-
-def _pattern(path: str) -> re.Pattern[str]:
-    """``/rank/{user}`` as an expression: a parameter is one piece of the path."""
-    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path)))
 
 
 async def _refuse(send: Send, problem: Problem) -> int:

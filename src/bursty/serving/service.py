@@ -208,7 +208,8 @@ class Service:
         if found.status >= 500:
             self._fall_back(request, AnswerKind.NONE, found)
             return
-        request.settle(self._noted(request, Reply(AnswerKind.FRESH, found, stamp)))
+        kind = AnswerKind.FRESH if found.status < 400 else AnswerKind.NONE
+        request.settle(self._noted(request, Reply(kind, found, stamp)))
 
     def fail(self, ticket: Ticket, why: str, late: bool) -> None:
         if not late:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from bursty.engine.session import Session
 from bursty.runtime.execute import Functions, execute
@@ -41,6 +41,11 @@ from bursty.values import (
     Outcome,
     WorkerSpec,
 )
+
+if TYPE_CHECKING:
+    from bursty.app import App
+    from bursty.testing.web import Client
+
 
 __all__ = ["FakeBackend", "FakeClock", "MemoryBlobs", "MemoryState", "die", "fake_session"]
 
@@ -297,3 +302,10 @@ def fake_session(
     parts = ClientParts(MemoryBlobs(), spill_bytes)
     backend = FakeBackend(workers, parts=parts, fate=fate, names_culprit=names_culprit, can_kill=can_kill)
     return Session(backend, parts, lambda: Path(tempfile.mkdtemp(prefix="bursty-")), output="hide")
+
+
+def client(app: App) -> Client:
+    """A client of this app's endpoints, for tests: they answer in this process. See ``bursty.testing.web``."""
+    from bursty.testing.web import Client
+
+    return Client(app)

@@ -19,6 +19,7 @@ from bursty.serving.infos import endpoints_of, mounts_of
 from bursty.serving.metrics import Metrics
 from bursty.serving.mounts import Mount
 from bursty.serving.mounts_launch import engine_launch
+from bursty.serving.own import own_pages
 from bursty.serving.pool import Floor, Pool
 from bursty.serving.predictions import PredictionWriter
 from bursty.serving.server import Parts, Server
@@ -57,6 +58,13 @@ def build_server(stage: Stage, version: str, host: str, say: Say, *, access_log:
         book=book,
         metrics=metrics,
         current_model=lambda name: stage.models.find(name).version,
+        pages=own_pages(
+            infos,
+            [spec for _, spec in mounts],
+            stage.predictions if log is not None else None,
+            title=manifest["app"],
+            version=version[:12],
+        ),
         closers=[one.close for one in (log, book) if one is not None],
     )
     return Server(parts)

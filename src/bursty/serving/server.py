@@ -18,7 +18,7 @@ from bursty.serving.mounts import Mount, mount_at
 from bursty.serving.pool import Floor, Pool
 from bursty.serving.problems import Problem
 from bursty.serving.router import Router
-from bursty.serving.service import Message, Receive, Scope, Send, Service
+from bursty.serving.service import Message, Receive, Scope, Send, Service, refuse
 
 READY_SECONDS = 0.02
 RELOAD_SECONDS = 2.0
@@ -91,14 +91,14 @@ class Server:
         service, values = self.router.find(path)
         if service is not None:
             refusal = self._refusal(scope, service.spec.auth, f"predict:{service.spec.path}")
-            return await (service.respond(scope, receive, send, values) if refusal is None else _refuse(send, refusal))
+            return await (service.respond(scope, receive, send, values) if refusal is None else refuse(send, refusal))
         if (own := self._pages.get(path)) is not None:
             return await self._own(own, scope, receive, send)
         if (mount := mount_at(path, self.parts.mounts)) is not None:
             refusal = self._refusal(scope, mount.spec.auth, f"mount:{mount.spec.path}")
-            return await (_follow(mount, scope, receive, send) if refusal is None else _refuse(send, refusal))
+            return await (_follow(mount, scope, receive, send) if refusal is None else refuse(send, refusal))
         known = [*self.router.paths, *self._pages]
-        return await _refuse(send, problems.not_found(path, known))
+        return await refuse(send, problems.not_found(path, known))
 
     def _refusal(self, scope: Scope, auth: Auth, needed: str) -> Problem | None:
         """What to answer to those who may not ask."""
@@ -113,9 +113,9 @@ class Server:
 
     async def _own(self, own: Own, scope: Scope, receive: Receive, send: Send) -> int:
         if scope["method"] not in own.methods:
-            return await _refuse(send, problems.method_not_allowed(scope["method"], own.methods))
+            return await refuse(send, problems.method_not_allowed(scope["method"], own.methods))
         if own.scope != "public" and (refusal := self._refusal(scope, "token", own.scope)) is not None:
-            return await _refuse(send, refusal)
+            return await refuse(send, refusal)
         return await own.page(scope, receive, send)
 
     async def _talk(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -223,12 +223,6 @@ class Server:
         except Exception as error:
             self.parts.floor.say(f"model {name}: its current version can't be told now: {error}")
             return None
-
-
-async def _refuse(send: Send, problem: Problem) -> int:
-    await send(problem.start())
-    await send({"type": "http.response.body", "body": problem.body})
-    return problem.status
 
 
 async def _follow(mount: Mount, scope: Scope, receive: Receive, send: Send) -> int:

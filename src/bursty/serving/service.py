@@ -101,7 +101,7 @@ class Service:
         head = _Head(scope["headers"])
         refusal = self._refusal(scope["method"], head)
         if refusal is None:
-            body = await _read(receive, self.spec.max_body)
+            body = await read_body(receive, self.spec.max_body)
             if body is None:
                 self.hangups += 1
                 return 499
@@ -111,10 +111,8 @@ class Service:
                 reply = await self._ask(scope, path_values, body, head, arrived, request_id, ts_ms)
                 await self._send(send, reply, request_id, arrived, scope["method"] == "HEAD")
                 return reply.answer.status
-        await send(refusal.start((b"x-request-id", request_id.encode())))
-        await send({"type": "http.response.body", "body": refusal.body})
         self._metrics.request(self.name, AnswerKind.NONE, refusal.status, time.monotonic() - arrived)
-        return refusal.status
+        return await refuse(send, refusal, (b"x-request-id", request_id.encode()))
 
     def _refusal(self, method: str, head: _Head) -> Problem | None:
         if method not in self.methods and not (method == "HEAD" and "GET" in self.methods):
@@ -300,7 +298,7 @@ def _milliseconds(value: bytes) -> float | None:
     return found / 1e3 if 0 < found < 1e9 else None
 
 
-async def _read(receive: Receive, limit: int) -> bytes | Problem | None:
+async def read_body(receive: Receive, limit: int) -> bytes | Problem | None:
     """The body; a problem when it is too large; ``None`` when the client has gone."""
     message = await receive()
     if message["type"] == "http.disconnect":
@@ -318,6 +316,13 @@ async def _read(receive: Receive, limit: int) -> bytes | Problem | None:
         if size > limit:
             return problems.body_too_large(limit)
     return b"".join(parts)
+
+
+async def refuse(send: Send, problem: Problem, *more: tuple[bytes, bytes]) -> int:
+    """Answer with a problem; its status."""
+    await send(problem.start(*more))
+    await send({"type": "http.response.body", "body": problem.body})
+    return problem.status
 
 
 def _why(problem: Answer) -> str:

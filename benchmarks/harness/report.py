@@ -27,6 +27,8 @@ def show(value: float, unit: str = "s") -> str:
     """Three significant digits in the unit that a reader expects."""
     if unit == "x":
         return f"{value:.3f}×"
+    if unit == "%":
+        return f"{value:.2f}%"
     if unit == "MB":
         return f"{value:.1f} MB"
     if unit == "/s":

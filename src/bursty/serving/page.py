@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from html import escape
@@ -14,7 +13,7 @@ import msgspec
 from bursty.endpoints import EndpointInfo, MountSpec
 from bursty.serving.openapi import openapi
 from bursty.serving.openapi_parts import ITEM_WORDS, fallback_words
-from bursty.serving.page_words import Row, curl_example, python_example, rows_of
+from bursty.serving.page_words import Row, curl_example, laid_out, python_example, rows_of
 from bursty.units import format_bytes, format_seconds
 
 POLICY = (
@@ -27,6 +26,9 @@ SECURITY = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-cache"),
 )
+
+
+TOKEN = "A token is needed, except on the server's own machine."
 
 
 class Static(NamedTuple):
@@ -58,7 +60,7 @@ def docs(infos: Sequence[EndpointInfo], mounts: Sequence[MountSpec], *, title: s
     many = f"{len(infos)} endpoint{'s' * (len(infos) != 1)}"
     contents = "".join(
         f'<li><a href="#{_anchor(info)}"><span class="path">{escape(info.spec.path)}</span> '
-        f'<span class="quiet">{escape(info.spec.title)}</span></a></li>'
+        f'<span class="quiet">{escape(_title(info))}</span></a></li>'
         for info in infos
     )
     needs_token = any(info.spec.auth != "public" for info in infos)
@@ -94,22 +96,27 @@ def _anchor(info: EndpointInfo) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", f"at{info.spec.path}").rstrip("-")
 
 
+def _title(info: EndpointInfo) -> str:
+    """Nothing, where it only repeats the path."""
+    return "" if info.spec.title.casefold() in info.spec.path.casefold() else info.spec.title
+
+
 def _token() -> str:
-    return """<div class="token try" hidden>
+    return """<form class="token" hidden>
 <label for="token">Token</label>
-<input id="token" type="password" autocomplete="off" spellcheck="false" placeholder="not needed on this machine">
-<p class="quiet">Sent with what is tried below; kept nowhere.</p>
-</div>"""
+<input id="token" type="password" autocomplete="off" spellcheck="false" aria-describedby="token-about">
+<p class="quiet" id="token-about">Sent with what is tried below, kept nowhere; not needed on the server's machine.</p>
+</form>"""
 
 
 def _endpoint(info: EndpointInfo) -> str:
     spec, anchor = info.spec, _anchor(info)
     methods = "".join(f'<span class="method">{method}</span>' for method in info.schema["methods"])
     told = "".join(f"<p>{escape(part)}</p>" for part in spec.description.split("\n\n") if part.strip())
-    response = json.dumps(info.schema["examples"]["response"], ensure_ascii=False, indent=2)
+    response = laid_out(info.schema["examples"]["response"])
     return f"""<section id="{anchor}" aria-labelledby="{anchor}-h">
 <h2 id="{anchor}-h">{methods}<span class="path">{escape(spec.path).replace("/", "/<wbr>")}</span></h2>
-<p class="title">{escape(spec.title)}</p>
+<p class="title">{escape(_title(info))}</p>
 {told}
 <ul class="facts">{_facts(info)}</ul>
 <h3>Fields</h3>
@@ -135,7 +142,7 @@ def _facts(info: EndpointInfo) -> str:
             .replace("`errors`", "<code>errors</code>")
             .replace("`result`", "<code>result</code>")
         )
-    facts.append("Public: no token is needed." if spec.auth == "public" else "Off this machine a token is needed.")
+    facts.append("Public: no token is needed." if spec.auth == "public" else TOKEN)
     if spec.log is not None:
         kept = f"Answers are logged, kept for {spec.log.keep / 86400:g} days"
         facts.append(f"{kept}{'' if spec.log.inputs else ', without inputs'}.")
@@ -144,21 +151,31 @@ def _facts(info: EndpointInfo) -> str:
 
 
 def _table(rows: Sequence[Row]) -> str:
+    """Columns that would say the same, or nothing, of all are left out."""
     if not rows:
         return '<p class="quiet">None: nothing is asked.</p>'
+    columns: list[tuple[str, list[str]]] = [
+        ("What", [escape(row.type) for row in rows]),
+        ("Needed", [_need(row) for row in rows]),
+    ]
+    if len({row.place for row in rows}) > 1:
+        columns.append(("Where", [row.place for row in rows]))
+    if any(row.description for row in rows):
+        columns.append(("About", [escape(row.description) for row in rows]))
+    heads = "".join(f'<th scope="col">{head}</th>' for head in ("Name", *(head for head, _ in columns)))
     lines = "".join(
-        f'<tr><th scope="row"><code>{escape(row.name)}</code></th><td>{escape(row.type)}</td>'
-        f"<td>{_need(row)}</td><td>{escape(row.place)}</td><td>{escape(row.description)}</td></tr>"
-        for row in rows
+        f'<tr><th scope="row"><code>{escape(row.name)}</code></th>'
+        + "".join(f"<td>{cells[number]}</td>" for _, cells in columns)
+        + "</tr>"
+        for number, row in enumerate(rows)
     )
-    heads = "".join(f'<th scope="col">{head}</th>' for head in ("Name", "What", "Needed", "Where", "About"))
     return f'<div class="wide" tabindex="0"><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
 def _need(row: Row) -> str:
     if row.required:
         return "yes"
-    return f"else <code>{escape(row.default)}</code>" if row.default is not None else "no"
+    return f"default <code>{escape(row.default)}</code>" if row.default is not None else "no"
 
 
 def _code(label: str, text: str) -> str:
@@ -177,8 +194,8 @@ def _try(info: EndpointInfo) -> str:
         if one["in"] == "path"
     )
     if schema["body"] != "none":
-        body = escape(json.dumps(schema["examples"]["request"], ensure_ascii=False, indent=2))
-        rows = min(body.count("\n") + 2, 16)
+        body = escape(laid_out(schema["examples"]["request"]))
+        rows = min(body.count("\n") + 1, 16)
         inputs += (
             f'<label for="{anchor}-body">Body (JSON)</label>'
             f'<textarea id="{anchor}-body" data-body rows="{rows}" spellcheck="false">{body}</textarea>'

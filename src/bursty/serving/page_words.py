@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pprint
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -13,6 +12,7 @@ from bursty.endpoints import EndpointInfo
 
 Json = Mapping[str, Any]
 DEPTH = 4
+LINE = 60
 _TYPES = {
     "array": "list",
     "boolean": "true or false",
@@ -167,10 +167,9 @@ def python_example(info: EndpointInfo, url: str) -> str:
     """A few lines with requests."""
     given = info.schema["examples"]["request"]
     method, word = ("get", "params") if _by_get(info) else ("post", "json")
-    arguments = [f'"{url}{filled(info)}"']
+    arguments = [laid_out(url + filled(info))]
     if given or not _by_get(info):
-        literal = pprint.pformat(given, width=76, sort_dicts=False).replace("\n", "\n" + " " * (len(word) + 5))
-        arguments.append(f"{word}={literal}")
+        arguments.append(f"{word}={laid_out(given, 1, python=True)}")
     if info.spec.auth != "public":
         arguments.append('headers={"Authorization": f"Bearer {token}"}')
     inside = "".join(f"    {argument},\n" for argument in arguments)
@@ -178,6 +177,26 @@ def python_example(info: EndpointInfo, url: str) -> str:
         f"import requests\n\nresponse = requests.{method}(\n{inside})\n"
         'response.raise_for_status()\nprint(response.headers["Bursty-Answer"], response.json())'
     )
+
+
+def laid_out(value: Any, depth: int = 0, *, python: bool = False) -> str:
+    """JSON, or its values as Python writes them; only what is long takes several lines."""
+    if isinstance(value, str) or not (python or isinstance(value, dict | list)):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict):
+        named = cast("dict[str, Any]", value)
+        parts = [f"{json.dumps(key)}: {laid_out(one, depth + 1, python=python)}" for key, one in named.items()]
+    elif isinstance(value, list):
+        parts = [laid_out(one, depth + 1, python=python) for one in cast("list[Any]", value)]
+    else:
+        return repr(value)
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    line = ", ".join(parts)
+    if len(line) <= LINE and "\n" not in line:
+        return opening + line + closing
+    step = "    " if python else "  "
+    lines = f",\n{step * (depth + 1)}".join(parts) + ("," if python else "")
+    return f"{opening}\n{step * (depth + 1)}{lines}\n{step * depth}{closing}"
 
 
 def _by_get(info: EndpointInfo) -> bool:

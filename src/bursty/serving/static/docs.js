@@ -29,7 +29,8 @@ for (const figure of document.querySelectorAll(".examples figure")) {
   figure.append(button);
 }
 
-for (const part of document.querySelectorAll(".try")) part.hidden = false;
+for (const form of document.querySelectorAll("form")) form.hidden = false;
+document.querySelector("form.token")?.addEventListener("submit", (event) => event.preventDefault());
 
 for (const form of document.querySelectorAll("form.try")) {
   form.addEventListener("submit", async (event) => {

@@ -1,10 +1,13 @@
 """Mounted apps in tests: real processes behind a uvicorn on loopback."""
 
+import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import uvicorn
@@ -17,19 +20,31 @@ from bursty.serving.mounts_launch import engine_launch
 from bursty.values import FunctionSpec
 from servers import wait_until
 
+T = TypeVar("T")
+GRACE = 5.0
 APPS = Path(__file__).with_name("mount_apps")
 
 
 class Front:
     """The least of a server: mounts by path, and what was said and printed."""
 
-    def __init__(self, mounts: list[Mount], said: list[str], printed: list[tuple[str, str, str]], grace: float) -> None:
+    def __init__(self, mounts: list[Mount], said: list[str], printed: list[tuple[str, str, str]]) -> None:
         self.mounts = mounts
         self.said = said
         self.printed = printed
-        self.grace = grace
         self.failures: list[BaseException] = []
         self.port = 0
+        self.stop: Callable[[], None] = lambda: None
+        """Have the server end in good order."""
+
+    @staticmethod
+    def plan(spec: MountSpec) -> Mount:
+        """A mount that nobody starts."""
+        return Mount(spec, lambda _path, _number: Future())
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """In the server's loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
 
     @property
     def url(self) -> str:
@@ -40,13 +55,14 @@ class Front:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
+            self.loop = asyncio.get_running_loop()
             await receive()
             for mount in self.mounts:
                 await mount.start()
             await send({"type": "lifespan.startup.complete"})
             await receive()
             for mount in self.mounts:
-                await mount.stop(self.grace)
+                await mount.stop(GRACE)
             await send({"type": "lifespan.shutdown.complete"})
             return
         mount = mount_at(scope["path"], self.mounts)
@@ -69,6 +85,7 @@ def served(front: Front, *, wait: bool = True) -> Iterator[Front]:
     thread.start()
     try:
         assert wait_until(lambda: server.started or not thread.is_alive())
+        front.stop = partial(setattr, server, "should_exit", True)
         front.port = server.servers[0].sockets[0].getsockname()[1]
         if wait:
             assert wait_until(lambda: all(mount.ready for mount in front.mounts)), front.said
@@ -79,9 +96,7 @@ def served(front: Front, *, wait: bool = True) -> Iterator[Front]:
 
 
 @contextmanager
-def mounted(
-    file: str, *specs: MountSpec, app: str, wait: bool = True, grace: float = 5.0, workers: int = 2
-) -> Iterator[Front]:
+def mounted(file: str, *specs: MountSpec, app: str, wait: bool = True, workers: int = 2) -> Iterator[Front]:
     """The apps of ``mount_apps/file`` on real workers."""
     said: list[str] = []
     printed: list[tuple[str, str, str]] = []
@@ -95,7 +110,7 @@ def mounted(
             Mount(spec, engine_launch(session, spec, target=str(APPS / file), app=app), say=said.append)
             for spec in specs
         ]
-        with served(Front(mounts, said, printed, grace), wait=wait) as front:
+        with served(Front(mounts, said, printed), wait=wait) as front:
             yield front
     finally:
         session.close()

@@ -19,6 +19,8 @@ import msgspec
 from bursty.values import Buffer
 
 SCOPE, DONE, FAILED = "bursty.scope", "bursty.done", "bursty.failed"
+DENIAL = "websocket.http.response"
+"""The extension by which an app refuses a WebSocket with an answer of its own."""
 MAX_FRAME = 128 << 20
 PIECE = 256 << 10
 """Bytes of a body in one frame."""
@@ -101,6 +103,7 @@ def scope_of(scope: Mapping[str, Any], root: str) -> dict[str, Any]:
     found = {key: scope[key] for key in SCOPE_KEYS if key in scope}
     found["root_path"] = scope.get("root_path", "") + root
     found["headers"] = end_to_end(scope["headers"])
+    found["extensions"] = {DENIAL: {}} if DENIAL in (scope.get("extensions") or {}) else {}
     return found
 
 

@@ -35,9 +35,9 @@ class Mount:
         self._title = f"the mounted app {spec.name!r}"
         self._launch = launch
         self._say = say
-        self._children: list[Child] = []
+        self.children: list[Child] = []
         self._waiting: collections.deque[asyncio.Future[Child]] = collections.deque()
-        self._folder = ""
+        self.folder = ""
         self._is_stopping = False
         self._idle = asyncio.Event()
 
@@ -45,19 +45,19 @@ class Mount:
 
     async def start(self) -> None:
         """Start the processes; ``ready`` tells when one is up."""
-        self._folder = tempfile.mkdtemp(prefix="bursty-")  # mode 0700
+        self.folder = tempfile.mkdtemp(prefix="bursty-")  # mode 0700
         capacity = self.spec.threads if self.spec.kind == "wsgi" else ASGI_CAPACITY
-        self._children = [
-            Child(self._title, number, capacity, self._launch, self._folder, self._hand_out, self._say)
+        self.children = [
+            Child(self._title, number, capacity, self._launch, self.folder, self._hand_out, self._say)
             for number in range(self.spec.processes)
         ]
-        for child in self._children:
+        for child in self.children:
             child.start()
 
     @property
     def ready(self) -> bool:
         """Whether a process is up."""
-        return any(child.is_up for child in self._children)
+        return any(child.is_up for child in self.children)
 
     async def stop(self, grace: float) -> None:
         """Take no more requests, let those under way finish for ``grace`` seconds, end the processes."""
@@ -68,12 +68,12 @@ class Mount:
         self._note_idle()
         if grace > 0:
             await asyncio.wait((asyncio.ensure_future(self._idle.wait()),), timeout=grace)
-        await asyncio.gather(*(child.stop() for child in self._children))
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        await asyncio.gather(*(child.stop() for child in self.children))
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _note_idle(self) -> None:
-        if self._is_stopping and not any(child.busy for child in self._children):
+        if self._is_stopping and not any(child.busy for child in self.children):
             self._idle.set()
 
     # Requests
@@ -103,11 +103,14 @@ class Mount:
             )
             return
         kind = HttpExchange if scope["type"] == "http" else WebSocketExchange
+        exchange = kind(link, scope, receive, send, self._title, self._say)
         reusable = False
         try:
-            reusable = await kind(link, scope, receive, send, self._title, self._say).run(self._root)
+            reusable = await exchange.run(self._root)
         finally:
             child.give(link, reusable=reusable)
+            if exchange.was_dropped:
+                child.doubt()
 
     # Seats
 
@@ -130,7 +133,7 @@ class Mount:
         return None if waiter.cancel() or waiter.cancelled() else waiter.result()
 
     def _roomiest(self) -> Child | None:
-        return min((child for child in self._children if child.has_room), key=lambda child: child.busy, default=None)
+        return min((child for child in self.children if child.has_room), key=lambda child: child.busy, default=None)
 
     def _free(self, child: Child) -> None:
         child.busy -= 1
@@ -147,7 +150,7 @@ class Mount:
 
     def _until_start(self) -> float:
         now = asyncio.get_running_loop().time()
-        return min((child.next_start - now for child in self._children), default=0.0)
+        return min((child.next_start - now for child in self.children), default=0.0)
 
     def _retry_after(self) -> int:
         return max(1, math.ceil(self._until_start()))

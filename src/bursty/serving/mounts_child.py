@@ -20,6 +20,7 @@ FIRST_DELAY, LAST_DELAY = 0.5, 30.0
 STEADY_SECONDS = 60.0
 """A process that was up for so long has not failed to start: the next one is started at once."""
 LOOK_SECONDS = 0.02
+DOUBT_SECONDS = 0.5
 FAREWELL_SECONDS = 5.0
 """How long a process may take to end, once it has no connections."""
 
@@ -81,6 +82,17 @@ class Child:
         else:
             link.close()
 
+    def doubt(self) -> None:
+        """A connection broke: nothing more is sent there until it is known whether the process lives."""
+        if self.is_up:
+            self.is_up = False
+            asyncio.get_running_loop().call_later(DOUBT_SECONDS, self._trust)
+
+    def _trust(self) -> None:
+        if self._leash is not None and not self._leash.lost and not self._is_stopping:
+            self.is_up = True
+            self._changed()
+
     async def _connect(self) -> Link:
         loop = asyncio.get_running_loop()
         _, link = await loop.create_unix_connection(lambda: Link(ended=self._links.discard), self._path)
@@ -98,20 +110,22 @@ class Child:
         self._keeper = asyncio.create_task(self._keep(), name=f"{self._title} {self._number}")
 
     async def stop(self) -> None:
-        """End the process: at once when it did not come up yet, else once it has no connections; by force after
+        """End the process: at once when it did not come up yet, else in good order; by force after
         ``FAREWELL_SECONDS``."""
         self._is_stopping = True
-        was_up, self.is_up = self.is_up, False
+        self.is_up = False
+        was_up = self._leash is not None and not self._leash.lost
         self.cut()
         if self._keeper is None:
             return
-        if was_up:
-            await asyncio.wait((self._keeper,), timeout=FAREWELL_SECONDS)
-        if not self._keeper.done():
-            if self._future is not None:
-                self._future.cancel()
+        if not was_up:
+            self._kill()
             self._keeper.cancel()
-            await asyncio.wait((self._keeper,))
+        await asyncio.wait((self._keeper,))
+
+    def _kill(self) -> None:
+        if self._future is not None:
+            self._future.cancel()
 
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -133,15 +147,17 @@ class Child:
         self._launches += 1
         self._path = os.path.join(self._folder, f"{self._number}-{self._launches}")
         try:
-            self._future = await asyncio.to_thread(self._launch, self._path, self._number)
+            self._future = await asyncio.to_thread(self._launched, self._path)
             end = asyncio.wrap_future(self._future)
             if await self._comes_up(end):
                 self.is_up = True
                 self._changed()
                 await self._is_let_go()
-            self.is_up = False
-            self.cut()
-            await asyncio.wait((end,))
+                self.is_up = False
+                self.cut()
+                await asyncio.wait((end,), timeout=FAREWELL_SECONDS)
+                if not end.done():
+                    self._kill()
             await end
             return "it returned"
         except BurstyError as error:
@@ -152,6 +168,13 @@ class Child:
             self.is_up = False
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
+
+    def _launched(self, path: str) -> Future[Any]:
+        """On a thread: meanwhile nobody may want the process any more."""
+        future = self._launch(path, self._number)
+        if self._is_stopping:
+            future.cancel()
+        return future
 
     async def _comes_up(self, end: asyncio.Future[Any]) -> bool:
         """Wait until the process listens; ``False``: it has ended before."""

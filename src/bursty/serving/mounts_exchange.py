@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from bursty.core.asgiframes import DONE, FAILED, SCOPE, bad_header, end_to_end, has_body, pack, scope_of
+from bursty.core.asgiframes import DENIAL, DONE, FAILED, SCOPE, bad_header, end_to_end, has_body, pack, scope_of
 from bursty.errors import RemoteError, WorkerLost
 from bursty.runtime.mounted_link import Link
 from bursty.serving.problems import Problem, problem
@@ -17,7 +17,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Say = Callable[[str], None]
 
-DENIAL = "websocket.http.response"
 INTERNAL_ERROR = 1011
 """How a WebSocket is closed that can't go on (RFC 6455, section 7.4.1, and IANA's registry)."""
 
@@ -37,6 +36,8 @@ class Exchange:
         self._is_over = False
         self._is_gone = False
         """Whether the client hung up."""
+        self.was_dropped = False
+        """Whether the process let go of the connection: it is most likely gone."""
 
     async def run(self, root: str) -> bool:
         """Whether the connection may be used again. ``root``: the mount's path, without a slash at its end.
@@ -64,6 +65,7 @@ class Exchange:
     async def _relay(self) -> bool:
         while True:
             message = await self._link.read()
+            self.was_dropped = message is None and not self._is_gone
             if message is None or message["type"] == FAILED:
                 return await self._broken(is_dead=message is None)
             if message["type"] == DONE:

@@ -77,11 +77,11 @@ def _listen(host: str, port: int) -> socket.socket:
 def _run(server: Server, listener: socket.socket, name: str) -> None:
     import uvicorn
 
-    from bursty.serving.http import LimitedProtocol
+    from bursty.serving.express import express
 
     config = uvicorn.Config(
         _Asgi(server),
-        http=LimitedProtocol,
+        http=express(server),
         loop="uvloop",
         ws="websockets-sansio",
         lifespan="on",

@@ -133,9 +133,13 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return  # see _upgrade
         cast(Any, self.scope)["bursty.connection"] = self
-        _on_headers_complete(self)
+        self.begin()
         self._in_body = True
         self.headers = _NOWHERE
+
+    def begin(self) -> None:
+        """Begin to answer: the head is complete and within its limits."""
+        _on_headers_complete(self)
 
     def on_body(self, body: bytes) -> None:
         self._seen = 0

@@ -77,8 +77,7 @@ class Server:
         if scope["type"] == "http":
             begun = time.monotonic()
             status = await self._respond(scope, receive, send)
-            if self.parts.note is not None:
-                self.parts.note(scope, status, time.monotonic() - begun)
+            self.note(scope, status, time.monotonic() - begun)
         elif scope["type"] == "websocket":
             await self._talk(scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -99,6 +98,20 @@ class Server:
             return await (_follow(mount, scope, receive, send) if refusal is None else refuse(send, refusal))
         known = [*self.router.paths, *self._pages]
         return await refuse(send, problems.not_found(path, known))
+
+    def express(self, scope: Scope, path: str) -> Service | None:
+        """For ``serving.express``."""
+        service = self.router.fixed.get(path)
+        if service is not None and service.spec.auth != "public":
+            scope["method"] = "POST"
+            if self._refusal(scope, service.spec.auth, f"predict:{path}") is not None:
+                return None
+        return service
+
+    def note(self, scope: Scope, status: int, seconds: float) -> None:
+        """Of each response."""
+        if self.parts.note is not None:
+            self.parts.note(scope, status, seconds)
 
     def _refusal(self, scope: Scope, auth: Auth, needed: str) -> Problem | None:
         """What to answer to those who may not ask."""

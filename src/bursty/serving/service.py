@@ -47,21 +47,25 @@ class Reply(NamedTuple):
 
 
 class Request:
-    """A request on its way. ``future``: of its ``Reply``; ``prepared``: a fallback that was looked up."""
+    """A request on its way. ``on_reply``: told its ``Reply``, once. ``prepared``: a fallback that was looked up."""
 
-    __slots__ = ("data", "future", "id", "prepared", "ticket", "ts_ms")
+    __slots__ = ("data", "id", "on_reply", "prepared", "ticket", "ts_ms")
 
-    def __init__(self, request_id: str, data: bytes, future: asyncio.Future[Reply], ts_ms: int) -> None:
-        self.id = request_id
+    def __init__(self, data: bytes, on_reply: OnReply) -> None:
+        self.id = new_id()
         self.data = data
-        self.future = future
-        self.ts_ms = ts_ms
+        self.on_reply: OnReply | None = on_reply
+        self.ts_ms = time.time_ns() // 1_000_000
         self.prepared: Found | None = None
         self.ticket: Ticket | None = None
 
     def settle(self, reply: Reply) -> None:
-        if not self.future.done():
-            self.future.set_result(reply)
+        if (on_reply := self.on_reply) is not None:
+            self.on_reply = None
+            on_reply(self, reply)
+
+
+OnReply = Callable[[Request, Reply], None]
 
 
 class Service:
@@ -97,24 +101,22 @@ class Service:
 
     async def respond(self, scope: Scope, receive: Receive, send: Send, path_values: Mapping[str, str]) -> int:
         """Answer one request, and tell the status."""
-        arrived, ts_ms, request_id = time.monotonic(), time.time_ns() // 1_000_000, new_id()
-        head = _Head(scope["headers"])
-        refusal = self._refusal(scope["method"], head)
+        arrived = time.monotonic()
+        head = Head(scope["headers"])
+        refusal = self.refusal(scope["method"], head)
         if refusal is None:
             body = await read_body(receive, self.spec.max_body)
             if body is None:
                 self.hangups += 1
                 return 499
-            if isinstance(body, Problem):
-                refusal = body
-            else:
-                reply = await self._ask(scope, path_values, body, head, arrived, request_id, ts_ms)
-                await self._send(send, reply, request_id, arrived, scope["method"] == "HEAD")
-                return reply.answer.status
+            if not isinstance(body, Problem):
+                return await self._ask(scope, send, path_values, body, head, arrived)
+            refusal = body
         self._metrics.request(self.name, AnswerKind.NONE, refusal.status, time.monotonic() - arrived)
-        return await refuse(send, refusal, (b"x-request-id", request_id.encode()))
+        return await refuse(send, refusal, (b"x-request-id", new_id().encode()))
 
-    def _refusal(self, method: str, head: _Head) -> Problem | None:
+    def refusal(self, method: str, head: Head) -> Problem | None:
+        """What to answer at once, before the body is read."""
         if method not in self.methods and not (method == "HEAD" and "GET" in self.methods):
             return problems.method_not_allowed(method, self.methods)
         if method in NO_BODY:
@@ -126,37 +128,42 @@ class Service:
         return None
 
     async def _ask(
-        self,
-        scope: Scope,
-        path_values: Mapping[str, str],
-        body: bytes,
-        head: _Head,
-        arrived: float,
-        request_id: str,
-        ts_ms: int,
-    ) -> Reply:
+        self, scope: Scope, send: Send, path_values: Mapping[str, str], body: bytes, head: Head, arrived: float
+    ) -> int:
         query = scope["query_string"]
         if path_values:
             own = "&".join(f"{name}={quote(value, safe='')}" for name, value in path_values.items())
             query = own.encode() + (b"&" + query if query else b"")
-        request = Request(request_id, pack_request(query, body), asyncio.get_running_loop().create_future(), ts_ms)
-        deadline = self.spec.deadline if head.deadline is None else min(head.deadline, self.spec.deadline)
-        late_at = arrived + deadline - min(LEAD_SECONDS, LEAD_PART * deadline)
-        ticket = request.ticket = Ticket(arrived, late_at, request)
-        self._watch_client(scope, ticket)
-        self.in_flight += 1
-        try:
-            if not self.pool.submit(ticket, arrived):
-                self._shed(request)
-            return await request.future
-        finally:
-            self.in_flight -= 1
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        request = self.submit(query, body, head.deadline, arrived, _settler(future), scope.get("bursty.connection"))
+        reply = await future
+        answer, headers = reply.answer, self.headers_of(request, reply)
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+        return answer.status
 
-    def _watch_client(self, scope: Scope, ticket: Ticket) -> None:
-        """Let the connection tell when the client hangs up; our server's does (see ``serving.http``)."""
-        connection = scope.get("bursty.connection")
+    def submit(
+        self,
+        query: bytes,
+        body: Buffer,
+        deadline: float | None,
+        arrived: float,
+        on_reply: OnReply,
+        connection: Any = None,
+    ) -> Request:
+        """Have a request answered. ``deadline``: seconds that the client grants. ``arrived``: monotonic. ``on_reply``
+        is told in time, perhaps before this returns. ``connection``: tells when the client hangs up (``serving.http``).
+        """
+        request = Request(pack_request(query, body), on_reply)
+        seconds = self.spec.deadline if deadline is None else min(deadline, self.spec.deadline)
+        late_at = arrived + seconds - min(LEAD_SECONDS, LEAD_PART * seconds)
+        ticket = request.ticket = Ticket(arrived, late_at, request)
         if connection is not None:
             connection.on_lost = lambda: self._hung_up(ticket)
+        self.in_flight += 1
+        if not self.pool.submit(ticket, arrived):
+            self._shed(request)
+        return request
 
     def _hung_up(self, ticket: Ticket) -> None:
         if not ticket.over and not ticket.answered:
@@ -165,9 +172,9 @@ class Service:
             ticket.request.settle(Reply(AnswerKind.NONE, _problem_answer(problems.problem(503, "the client hung up"))))
             self.pool.stir()
 
-    async def _send(self, send: Send, reply: Reply, request_id: str, arrived: float, head_only: bool) -> None:
-        answer = reply.answer
-        name = request_id.encode()
+    def headers_of(self, request: Request, reply: Reply) -> list[tuple[bytes, bytes]]:
+        """Of the response. The request counts as answered now."""
+        answer, name = reply.answer, request.id.encode()
         headers = [
             (b"content-type", JSON if answer.status < 400 else problems.MEDIA_TYPE),
             (b"content-length", b"%d" % len(answer.body)),
@@ -181,9 +188,10 @@ class Service:
             headers.append((b"bursty-items", reply.items.encode()))
         if answer.status == 503:
             headers.append((b"retry-after", b"%d" % max(1, round(self.pool.dispatch.expected_wait()))))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if head_only else answer.body})
-        self._metrics.request(self.name, reply.kind, answer.status, time.monotonic() - arrived)
+        self.in_flight -= 1
+        assert request.ticket is not None
+        self._metrics.request(self.name, reply.kind, answer.status, time.monotonic() - request.ticket.arrived)
+        return headers
 
     # What the pool tells
 
@@ -266,7 +274,7 @@ class Service:
         return Reply(kind, answer, reply.stamp, reply.items)
 
 
-class _Head:
+class Head:
     """What matters of a request's headers. ``deadline``: seconds that the client grants."""
 
     __slots__ = ("content_type", "deadline", "length")
@@ -282,6 +290,14 @@ class _Head:
                 self.length = int(value) if value.isdigit() else None
             elif name == b"bursty-deadline-ms":
                 self.deadline = _milliseconds(value)
+
+
+def _settler(future: asyncio.Future[Reply]) -> OnReply:
+    def settle(_request: Request, reply: Reply) -> None:
+        if not future.done():
+            future.set_result(reply)
+
+    return settle
 
 
 def _named(model: str) -> tuple[str, int]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from bursty.forms.offer_read import MsgspecReader, Reader
 from bursty.forms.offer_shape import by_pydantic
@@ -18,8 +17,23 @@ def reader_of(hint: Any) -> Reader:
     return MsgspecReader(hint)
 
 
-def writer_of(hint: Any) -> Callable[[Any], bytes] | None:
-    """pydantic's writer, for a result that is pydantic's. Raises ``ConfigError``."""
+class Writer(Protocol):
+    """Writes the values of one hint."""
+
+    bare: type | None
+    """A class whose instances' ``__dict__`` is what their JSON holds, if the hint is one."""
+
+    def json(self, value: Any) -> bytes:
+        """Raises ``ValueError``."""
+        ...
+
+    def plain(self, value: Any) -> Any:
+        """What ``json`` holds, as dicts, lists and scalars. Raises ``ValueError``."""
+        ...
+
+
+def writer_of(hint: Any) -> Writer | None:
+    """pydantic's, for a result that is pydantic's. Raises ``ConfigError``."""
     if by_pydantic(hint):
         from bursty.forms.offer_pydantic import PydanticWriter
 

@@ -31,7 +31,7 @@ class PydanticReader:
 
     def read(self, data: bytes | msgspec.Raw) -> Any:
         raw = bytes(data)
-        if b"NaN" in raw or b"Infinity" in raw:  # pydantic takes them, JSON has none
+        if _has(raw, b"NaN") or _has(raw, b"Infinity"):  # pydantic takes them, JSON has none
             try:
                 msgspec.json.decode(raw)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -52,6 +52,11 @@ class PydanticReader:
         return found
 
 
+def _has(data: bytes, word: bytes) -> bool:
+    """A single byte is found many times faster than a word."""
+    return word[0] in data and word in data
+
+
 def _refusal(error: ValidationError) -> Refused | NoJson:
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     if faults[0]["type"] == "json_invalid":
@@ -68,14 +73,45 @@ class PydanticWriter:
     """Values as JSON, by the serialisers of pydantic's types. Fields that a return hint doesn't have are left out."""
 
     def __init__(self, hint: Any) -> None:
-        self._serialize = adapter_of(hint).serializer.to_json
+        adapter = adapter_of(hint)
+        self._serializer = adapter.serializer
+        self.bare: type | None = hint if _is_bare(cast("dict[str, Any]", adapter.core_schema)) else None
 
-    def __call__(self, value: Any) -> bytes:
-        """Raises ``ValueError``."""
+    def json(self, value: Any) -> bytes:
         try:
-            return self._serialize(value, by_alias=True, warnings=False)
+            return self._serializer.to_json(value, by_alias=True, warnings=False)
         except PydanticSerializationError as error:
             raise ValueError(str(error)) from None
+
+    def plain(self, value: Any) -> Any:
+        try:
+            return self._serializer.to_python(value, by_alias=True, warnings=False)
+        except PydanticSerializationError as error:
+            raise ValueError(str(error)) from None
+
+
+_KNOWN = {
+    "model": {"type", "cls", "schema", "config", "ref", "metadata", "custom_init", "post_init"},
+    "model-fields": {"type", "fields", "model_name", "metadata"},
+    "model-field": {"type", "schema", "metadata", "validation_alias", "frozen"},
+}
+
+
+def _is_bare(core: dict[str, Any]) -> bool:
+    """Whether it is a model of numbers and texts, and nothing of the user's writes, renames or leaves out a field."""
+    kind, inner = core["type"], core.get("schema", {"type": ""})
+    told = {key for key, value in core.items() if value}
+    if "serialization" in told or told - _KNOWN.get(kind, told):
+        return False
+    if kind == "model":
+        config: dict[str, Any] = core.get("config", {})
+        strange = config.get("extra_fields_behavior") == "allow" or any(key.startswith("ser") for key in config)
+        return not strange and inner["type"] == "model-fields" and _is_bare(inner)
+    if kind == "model-fields":
+        return all(map(_is_bare, core["fields"].values()))
+    if kind in ("model-field", "nullable", "default"):
+        return not inner["type"].startswith("model") and _is_bare(inner)
+    return kind in ("str", "int", "float", "bool")
 
 
 def schemas_of(hints: list[tuple[Any, bool]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:

@@ -17,7 +17,7 @@ from bursty.forms.offer_signature import read_offer
 from bursty.runtime import endpoint_problems as problems
 from bursty.runtime.describe import load_module
 from bursty.runtime.endpoint_calls import Caller, WrongCount, each
-from bursty.runtime.endpoint_lists import Failed, Listed, split_list
+from bursty.runtime.endpoint_lists import Listed, split_list
 from bursty.runtime.endpoint_problems import Problem
 from bursty.runtime.endpoint_request import Asked, Requests
 from bursty.runtime.endpoint_results import Results, Unfit, as_list
@@ -200,8 +200,8 @@ class Endpoint:
         if listed.refused:
             left = iter(results)
             values = [listed.refused.get(number) or next(left) for number in range(listed.count)]
-        body = self._results.many(values)
-        flags = SOME_FAILED if any(type(value) is Failed for value in values) else 0
+        body, is_whole = self._results.many(values)
+        flags = 0 if is_whole else SOME_FAILED
         log = b""
         if self._rows is not None:
             items = listed.spread() if self._rows.looks_at_items else None
@@ -239,10 +239,10 @@ class Endpoint:
 
     def _answer_joined(self, asked: Asked, values: list[Any]) -> bytes:
         """A list of results, then an error for each element that was refused. The log's first row has the input."""
-        body = self._results.many(values)
+        body, is_whole = self._results.many(values)
         inputs = [_given(asked.sources), *[None] * (len(values) - 1)]
         log = self._rows.write(values, inputs[: len(values)], asked.arguments) if self._rows else b""
-        flags = SOME_FAILED if any(type(value) is Failed for value in values) else 0
+        flags = 0 if is_whole else SOME_FAILED
         return pack_answer(200, body, items=len(values), flags=flags, log=log)
 
     def _is_long(self, listed: Listed) -> bool:

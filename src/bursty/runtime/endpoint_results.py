@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, cast
 
 import msgspec
 
-from bursty.forms.offer_codec import writer_of
+from bursty.forms.offer_codec import Writer, writer_of
 from bursty.forms.offer_read import said
 from bursty.forms.offer_shape import Shape
 from bursty.forms.offer_signature import pointer
@@ -24,31 +26,38 @@ class Unfit(Exception):
         self.field = field
 
 
+_dict_of = attrgetter("__dict__")
+_encode = msgspec.json.Encoder(enc_hook=to_plain, decimal_format="string").encode
+_pack_into = msgspec.msgpack.Encoder(enc_hook=to_plain).encode_into
+_buffers: list[bytearray] = []
+"""To pack into, so that not each check asks the system for new memory; taken while in use."""
+MAX_BUFFER = 1 << 20
+_NONFINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
+"""A float of MessagePack that is NaN or infinite. May also be found where there is none, but that is rare."""
+
+
 class Results:
     """Writes the results of one endpoint."""
 
     def __init__(self, result: Shape) -> None:
         """Raises ``ConfigError`` when pydantic can't write the hint."""
-        plain = msgspec.json.Encoder(enc_hook=to_plain, decimal_format="string").encode
-        self._whole: Callable[[Any], bytes] = plain
-        self._item: Callable[[Any], bytes] = plain
-        if result.container == "list" and (writer := writer_of(result.reads)):
-            self._whole = writer
-            self._item = (writer_of(result.item) or plain) if result.kind == "list" else writer
+        pydantic = result.container == "list"
+        self._whole = _Writer(writer_of(result.reads) if pydantic else None)
+        self._item = _Writer(writer_of(result.item) if pydantic and result.kind == "list" else None)
 
     def one(self, value: Any) -> bytes:
         """Raises ``Unfit``."""
         return _written(self._whole, value)
 
-    def many(self, values: list[Any]) -> bytes:
-        """A list; ``Failed`` where there is no value, and put there where a value can't be written."""
-        if not any(type(value) is Failed for value in values):
+    def many(self, values: list[Any]) -> tuple[bytes, bool]:
+        """A list, and whether all have a value. ``Failed`` stands for an item without one, and is put where a value
+        can't be written.
+        """
+        if Failed not in map(type, values):
             try:
-                data = self._whole(values)
-            except Exception:  # one of them; found below
-                data = b"null"
-            if b"null" not in data:
-                return data
+                return self._all(values), True
+            except Exception:  # some value can't be written; which one is found below
+                pass
         texts: list[bytes] = []
         for number, value in enumerate(values):
             if type(value) is not Failed:
@@ -58,15 +67,56 @@ class Results:
                 except Unfit as unfit:
                     values[number] = value = Failed(str(unfit), unfit.field, raised=True)
             texts.append(msgspec.json.encode(value.as_json()))
-        return b"[" + b",".join(texts) + b"]"
+        return b"[" + b",".join(texts) + b"]", False
+
+    def _all(self, values: list[Any]) -> bytes:
+        """At one go. Raises what writing raises, and ``Unfit`` when some number isn't finite."""
+        writer = self._whole
+        if self._item.bare is not None and set(map(type, values)) == {self._item.bare}:
+            writer, values = _MSGSPEC, list(map(_dict_of, values))
+        data = writer.json(values)
+        if b"null" in data and not _is_finite(writer.plain(values)):
+            raise Unfit("some number is not finite")
+        return data
 
 
-def _written(write: Callable[[Any], bytes], value: Any) -> bytes:
+class _Writer:
+    """Of pydantic's, or msgspec's."""
+
+    def __init__(self, writer: Writer | None) -> None:
+        self.json: Callable[[Any], bytes] = writer.json if writer else _encode
+        self.plain: Callable[[Any], Any] = writer.plain if writer else _same
+        self.bare = writer and writer.bare
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+_MSGSPEC = _Writer(None)
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether there is surely no NaN and no infinity in a value. JSON has null for them, MessagePack keeps them."""
+    buffer = _buffers.pop() if _buffers else bytearray()
     try:
-        data = write(value)
+        _pack_into(value, buffer)
+        return _NONFINITE.search(buffer) is None
+    except Exception:
+        return False
+    finally:
+        if len(buffer) <= MAX_BUFFER:
+            _buffers.append(buffer)
+
+
+def _written(writer: _Writer, value: Any) -> bytes:
+    """One value. Raises ``Unfit``."""
+    try:
+        data = writer.json(value)
+        plain = writer.plain(value) if b"null" in data else None
     except Exception as error:
         raise Unfit(f"the result can't be written as JSON: {said(error)}") from None
-    if b"null" in data and (found := _nonfinite(value, ())) is not None:
+    if plain is not None and not _is_finite(plain) and (found := _nonfinite(plain, ())) is not None:
         steps, number = found
         where = f"the result's {'.'.join(map(str, steps))}" if steps else "the result"
         what = "not a number (NaN)" if math.isnan(number) else "infinite"

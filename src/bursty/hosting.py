@@ -6,26 +6,23 @@ import functools
 import hashlib
 import pickle
 from collections.abc import Callable
+from typing import Any
 
-from bursty import wiring
-from bursty.backends.local import usable_cores
+from bursty.backends.local import LocalBackend, usable_cores
 from bursty.core.tickets import Plan
 from bursty.endpoints import EndpointInfo, MountSpec
 from bursty.engine.code import Code
-from bursty.jobs.desk import Desk
-from bursty.runtime.endpoint import EndpointRef
+from bursty.runtime.endpoint_ref import EndpointRef
 from bursty.serving.access import TokenBook
 from bursty.serving.infos import endpoints_of, mounts_of
 from bursty.serving.metrics import Metrics
 from bursty.serving.mounts import Mount
-from bursty.serving.mounts_launch import engine_launch
-from bursty.serving.own import own_pages
 from bursty.serving.pool import Floor, Pool
 from bursty.serving.predictions import PredictionWriter
 from bursty.serving.server import Parts, Server
 from bursty.serving.service import Service
 from bursty.stage import Stage
-from bursty.values import Payload, WorkerSpec
+from bursty.values import Frame, Payload, WorkerSpec
 
 Say = Callable[[str], None]
 
@@ -35,6 +32,8 @@ def build_server(stage: Stage, version: str, host: str, say: Say, *, access_log:
 
     Its Env and code are made ready here, which may take minutes the first time. Raises ``BurstyError``.
     """
+    from bursty.serving.own import own_pages
+
     manifest = stage.builder.manifest(version)
     infos = endpoints_of(manifest, version)
     mounts = mounts_of(manifest)
@@ -44,17 +43,17 @@ def build_server(stage: Stage, version: str, host: str, say: Say, *, access_log:
     answers = stage.answers if any(info.spec.fallback for info in infos) else None
     log = PredictionWriter(stage.predictions) if any(info.spec.log for info in infos) else None
     services = [Service(info, answers, log if info.spec.log else None, metrics) for info in infos]
-    floor = _floor(stage, say)
+    floor = Floor(floor_backend(stage, usable_cores()), desk_of(stage), say)
     module: str = manifest["describe"]["module"]
     target: str = manifest["target"]
-    webs = [_mount(stage, app, spec, version, target, say) for app, spec in mounts]
+    webs = [mount_of(stage, app, spec, version, target, say) for app, spec in mounts]
     book = TokenBook(lambda: stage.tokens.list(), say=say)
     parts = Parts(
         host=host,
         floor=floor,
         services=services,
         mounts=webs,
-        pool_of=functools.partial(_pool, floor, module),
+        pool_of=functools.partial(pool_of, floor, module),
         book=book,
         metrics=metrics,
         current_model=lambda name: stage.models.find(name).version,
@@ -70,32 +69,49 @@ def build_server(stage: Stage, version: str, host: str, say: Say, *, access_log:
     return Server(parts)
 
 
-def _mount(stage: Stage, app: str, spec: MountSpec, version: str, target: str, say: Say) -> Mount:
+def mount_of(stage: Stage, app: str, spec: MountSpec, version: str, target: str, say: Say) -> Mount:
+    """A mounted app on children of the stage's session."""
+    from bursty.serving.mounts_launch import engine_launch
+
     return Mount(spec, engine_launch(stage.session, spec, target=target, app=app, version=version), say=say)
 
 
-def _floor(stage: Stage, say: Say) -> Floor:
-    """Workers of endpoints, on a backend of their own: a job must not take them."""
-    folder = str(stage.home / "blobs")
-    backend = wiring.open_backend(f"local?workers={usable_cores()}", blobs=folder, builder=stage.builder)
-    desk = Desk(stage.desk, lambda _key: None, stage.runs)
-    return Floor(backend, desk, say)  # pyright: ignore[reportArgumentType]
+def floor_backend(stage: Stage, workers: int) -> LocalBackend:
+    """For the workers of endpoints, a backend of their own: a job must not take them."""
+    return LocalBackend(workers, blobs=str(stage.home / "blobs"), builder=stage.builder)
 
 
-def _pool(floor: Floor, module: str, service: Service) -> Pool:
+def desk_of(stage: Stage) -> Callable[[Frame, Callable[[Frame], None]], None]:
+    """Answers what endpoints ask for, such as models; made when one asks."""
+
+    @functools.cache
+    def desk() -> Any:
+        from bursty.jobs.desk import Desk
+
+        return Desk(stage.desk, lambda _key: None, stage.runs)
+
+    return lambda question, answer: desk()(question, answer)
+
+
+def worker_of(module: str, info: EndpointInfo) -> WorkerSpec:
+    """The kind of worker that an endpoint needs. ``module``: that declares it."""
+    function, preload = info.spec.function, ("bursty.runtime.endpoint", module)
+    return WorkerSpec(function.env, function.memory, version=info.version, preload=preload)
+
+
+def pool_of(floor: Floor, module: str, service: Service, workers: int | None = None, spares: int | None = None) -> Pool:
+    """The workers of an endpoint. ``workers``, ``spares``: instead of what it declares."""
     info, spec = service.info, service.spec
-    workers = spec.concurrency or usable_cores()
     plan = Plan(
-        workers=workers,
-        spares=spec.spares,
+        workers=workers or spec.concurrency or usable_cores(),
+        spares=spec.spares if spares is None else spares,
         batch=spec.batch.size if spec.batch else None,
         wait=spec.batch.wait if spec.batch else 0.0,
         limit=spec.function.timeout or 10 * spec.deadline,
         repeat=spec.function.idempotent is not False,
         prepares=service.prepares,
     )
-    worker = WorkerSpec(spec.function.env, spec.function.memory, version=info.version, preload=(module,))
-    return Pool(floor, plan, _code(info), worker, service, spec.name, info.version[:12])
+    return Pool(floor, plan, _code(info), worker_of(module, info), service, spec.name, info.version[:12])
 
 
 def _code(info: EndpointInfo) -> Code:

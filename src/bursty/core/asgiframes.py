@@ -90,7 +90,7 @@ class Frames:
         try:
             with memoryview(data) as view, view[4:end] as body:
                 message = _decoder.decode(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise BadFrame(str(error)) from None
         del data[:end]
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):  # pyright: ignore[reportUnknownMemberType]

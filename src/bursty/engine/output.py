@@ -93,6 +93,12 @@ class Printer:
                 self._line(key, label, text)
 
 
+def show_lines(label: str, stream: str, text: str) -> None:
+    """Text of a call that goes on for days, on the terminal or in the server's log, at once and without a limit."""
+    for line in text.splitlines():
+        _write(stream, f"[{label}] {line}\n")
+
+
 def _write(stream: str, text: str) -> None:
     """On the driver's thread: a terminal that is gone or knows few characters must not end it."""
     target = sys.stdout if stream == "stdout" else sys.stderr

@@ -102,7 +102,7 @@ class Desk:
             run = self._runs.submit(meta["app"], meta["job"], meta["inputs"], version=version, created_by=meta["by"])
             return Frame({"run": asdict(run)})
         if meta["kind"] == "job.upload":
-            return Frame({"file": self._runs.upload(Path(meta["file"]))})
+            return Frame({"file": self._runs.upload(Path(meta["file"]), meta["name"])})
         return self._stores.answer(question, f"{attempt.run.app}/{attempt.run.job}" if attempt else "")
 
     def close(self) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
+import msgspec
+
+from bursty.errors import ConfigError
 from bursty.records import RunRecord
 from bursty.runtime.desk import ask
 
@@ -20,22 +23,26 @@ class DeskRuns:
 
     def start(self, fn: Callable[..., Any], app: str, job: str, inputs: Mapping[str, Any]) -> RunRecord:
         """Queue a run. Files are given as ``Path``, and uploaded: text is never taken for a path, for it may be a
-        client's. Raises ``DeskError`` for wrong inputs."""
-        sent = {name: _upload(value) for name, value in inputs.items()}
+        client's. Raises ``DeskError`` for wrong inputs, and ``ConfigError`` for those that can't be sent."""
+        sent = {name: _sendable(name, value) for name, value in inputs.items()}
         question = {"app": app, "job": job, "inputs": sent, "version": self._version, "by": self._by}
-        return _run_of(ask("job.start", **question).meta["run"])
+        return msgspec.convert(ask("job.start", **question).meta["run"], RunRecord)
+
+
+def _sendable(name: str, value: Any) -> Any:
+    """As JSON has it: dates and enums as text."""
+    try:
+        return msgspec.to_builtins(_upload(value))
+    except TypeError as error:
+        raise ConfigError(f"the input {name!r} can't be sent to the job: {error}", "Give plain data.") from error
 
 
 def _upload(value: Any) -> Any:
     if isinstance(value, os.PathLike):
-        return dict(ask("job.upload", file=os.path.abspath(value)).meta["file"])  # pyright: ignore[reportUnknownArgumentType]
+        value = cast(Any, value)
+        path = os.path.abspath(value)
+        name = getattr(value, "name", None) or os.path.basename(path)  # a File has the name that its user gave it
+        return dict(ask("job.upload", file=path, name=name).meta["file"])
     if isinstance(value, list | tuple):
         return [_upload(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
     return value
-
-
-def _run_of(data: Mapping[str, Any]) -> RunRecord:
-    """From plain data."""
-    import msgspec
-
-    return msgspec.convert(data, RunRecord)

@@ -80,6 +80,10 @@ def _tokens(stage: Any) -> Iterable[tuple[str, str]]:
     return ((token.name, ", ".join(token.scopes)) for token in stage.tokens.list() if token.revoked_at is None)
 
 
+def _predicting(stage: Any) -> Iterable[tuple[str, str]]:
+    return ((name, "") for name in stage.predictions.endpoints())
+
+
 def _schedules(stage: Any) -> Iterable[tuple[str, str]]:
     return ((key, job.title) for key, job, _ in stage.scheduler().declared())
 
@@ -91,6 +95,7 @@ apps = _offer(_apps)
 models = _offer(_models)
 tokens = _offer(_tokens)
 schedules = _offer(_schedules)
+predicting = _offer(_predicting)
 
 
 def targets(incomplete: str) -> list[tuple[str, str]]:

@@ -133,13 +133,17 @@ def prune(
         str, typer.Option(help='What bursty can make again, not used for so long: "12 h", "7 days".')
     ] = "7 days",
     runs_older_than: Annotated[str, typer.Option(help="Runs that ended before, and their uploads.")] = "90 days",
+    inputs_older_than: Annotated[
+        str | None, typer.Option(help="Inputs of predictions that stay.", show_default="as old as their predictions")
+    ] = None,
     versions: Annotated[bool, typer.Option("--versions", help="Also versions that old that no run needs.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     from bursty.cli import prune
 
-    prune.run(prune.Ages(older_than, runs_older_than), versions=versions, dry_run=dry_run, as_json=as_json)
+    ages = prune.Ages(older_than, runs_older_than, inputs_older_than)
+    prune.run(ages, versions=versions, dry_run=dry_run, as_json=as_json)
 
 
 jobcommands.register(app)

@@ -25,10 +25,12 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Ages:
-    """How old things are that go: ``idle`` what bursty can make again, ``runs`` what it can't."""
+    """How old things are that go: ``idle`` what bursty can make again, ``runs`` what it can't, ``inputs`` those of
+    predictions that stay."""
 
     idle: str = "7 days"
     runs: str = "90 days"
+    inputs: str | None = None
 
 
 def prune(
@@ -41,6 +43,8 @@ def prune(
     settings = settings or load_settings()
     return [
         *_jobs(settings, runs, idle, versions, dry_run),
+        *_predictions(settings, parse_seconds(ages.inputs), dry_run),
+        *_answers(settings, dry_run),
         Removed("spilled values", *_spills(settings, idle, dry_run)),
         Removed("results kept for --resume", *_results(settings, idle, dry_run)),
         Removed("restored versions", *_restored(settings, idle, dry_run)),
@@ -58,6 +62,31 @@ def _jobs(settings: Settings, runs: float, idle: float, versions: bool, dry_run:
     with Stage(settings) as stage:
         work = Prune(stage.state, stage.blobs, stage.versions, stage.builder.manifest, dry_run=dry_run)
         return [Removed(item.what, item.count, item.bytes) for item in work.run(runs, idle, versions=versions)]
+
+
+def _predictions(settings: Settings, inputs: float | None, dry_run: bool) -> list[Removed]:
+    """By what endpoints declare. Where there is no store of them yet, none is made."""
+    if not (settings.state or settings.predictions) and not Path(settings.home, "state.sqlite").exists():
+        return [Removed("predictions", 0, 0)]
+    from bursty.jobs.retention import declared_keeps, prune_predictions
+    from bursty.stage import Stage
+
+    with Stage(settings) as stage:
+        if not settings.predictions and settings.state.startswith("dynamodb:"):
+            return []  # which keeps none
+        keeps = declared_keeps(stage.versions, stage.builder.manifest)
+        removed = prune_predictions(stage.predictions, keeps, inputs=inputs, dry_run=dry_run)
+        return [Removed(item.what, item.count, item.bytes) for item in removed]
+
+
+def _answers(settings: Settings, dry_run: bool) -> list[Removed]:
+    """Out of date in the cache, where that is a file."""
+    if settings.answers or not Path(settings.home, "answers.sqlite").exists():
+        return []
+    from bursty.wiring import open_cache
+
+    with contextlib.closing(open_cache(settings.answers_url)) as cache:
+        return [Removed("cached answers", cache.prune(dry_run=dry_run), 0)]
 
 
 def _restored(settings: Settings, seconds: float, dry_run: bool) -> tuple[int, int]:
@@ -139,6 +168,6 @@ def run(ages: Ages, *, versions: bool, dry_run: bool, as_json: bool) -> None:
         grid.add_row(f"  {item.count:,}", item.what, format_bytes(item.bytes), style=None if item.count else "dim")
     verb = "would be removed" if dry_run else "removed"
     what = "runs, uploads, versions" if versions else "runs, uploads"
-    about = f"{what} older than {ages.runs}, all else not used for {ages.idle}"
+    about = f"{what} older than {ages.runs}, predictions than declared, all else not used for {ages.idle}"
     console().print(f"[green]✓[/] [bold]{format_bytes(total)}[/] {verb}: {about}", soft_wrap=True)
     show(grid)

@@ -51,12 +51,13 @@ APP_HELP = """Python functions over many inputs, on workers that come out of thi
 PRUNE_HELP = """Make room: remove what bursty keeps and nobody needs any more.
 
 [bold]Made again when needed[/] and removed when nobody used it for --older-than: what run.cache keeps, spilled values,
-results kept for --resume, restored versions, Envs.
+results kept for --resume, restored versions, Envs; and cached answers whose time is over.
 
 [bold]Gone for good[/] when older than --runs-older-than: runs that are over, with their logs and outputs, and uploads
 that no run needs; with --versions also versions that no run needs. These stay however old they are: a job's newest good
 run, the newest good one that has an output of each name, what is published, the current version and the one before it,
-and models.
+and models. Predictions, with their inputs and labels, go when they are older than their endpoint's Log(keep=…) says
+(90 days); --inputs-older-than lets go of what was asked before that.
 
 [bold]Examples[/]
 

@@ -40,8 +40,8 @@ class Cache(Protocol):
         """As many puts, in order, in one go."""
         ...
 
-    def prune(self) -> int:
-        """Remove what is out of date; tell how many, as far as it is known."""
+    def prune(self, *, dry_run: bool = False) -> int:
+        """Remove what is out of date; tell how many, as far as it is known. ``dry_run``: only tell."""
         ...
 
     def close(self) -> None: ...

@@ -66,11 +66,11 @@ class MemoryCache:
         if found is not None:
             self.bytes -= len(key) + len(found[0]) + OVERHEAD
 
-    def prune(self) -> int:
+    def prune(self, *, dry_run: bool = False) -> int:
         with self._lock:
             now = self._now()
             old = [key for key, (_, end) in self._items.items() if end <= now]
-            for key in old:
+            for key in () if dry_run else old:
                 self._drop(key)
             return len(old)
 

@@ -71,7 +71,7 @@ class RedisCache:
         if items:
             self._do(work)
 
-    def prune(self) -> int:
+    def prune(self, *, dry_run: bool = False) -> int:
         """Redis does that itself."""
         return 0
 

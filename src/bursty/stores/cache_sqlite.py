@@ -77,7 +77,10 @@ class SqliteCache:
 
         self._write(work)
 
-    def prune(self) -> int:
+    def prune(self, *, dry_run: bool = False) -> int:
+        if dry_run:
+            with self._errors(), self._reading as connection:
+                return connection.execute("SELECT COUNT(*) FROM answers WHERE ends <= ?", (self._now(),)).fetchone()[0]
         return self._write(lambda connection: _prune(connection, self._now()))
 
     def close(self) -> None:

@@ -246,6 +246,10 @@ class Stage:
         found = self._attempt_of((run, int(attempt))) if attempt.isdecimal() else None
         if found is not None:
             found.logs.write(stream, text)
+        elif label.startswith("mount "):
+            from bursty.engine.output import show_lines
+
+            show_lines(label, stream, text)
 
     def _notifier(self) -> Any:
         urls = self.settings.notify.split()

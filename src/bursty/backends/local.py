@@ -73,6 +73,11 @@ class LocalBackend:
 
     # Workers
 
+    def prepare(self, spec: WorkerSpec) -> None:
+        """Start what workers of this kind come from, so that the first of them is there sooner."""
+        with self._lock:
+            self._nursery_for(spec)
+
     def open(self, spec: WorkerSpec) -> int:
         with self._lock:
             self._numbers += 1

@@ -1,5 +1,5 @@
-"""Events of AWS Lambda as requests, and answers as Lambda wants them: API Gateway's HTTP APIs and function URLs, both in
-payload format 2.0 (https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html).
+"""Events of AWS Lambda as requests, and answers as Lambda wants them: API Gateway's HTTP APIs and function URLs, both
+in payload format 2.0 (https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TEXTS = (b"text/", b"application/json", b"application/problem+json", b"applicati
 
 
 class LambdaRequest(NamedTuple):
-    """``scope``: as ASGI has it. ``at``: when it came to the gateway, in seconds since the epoch; ``None``: not told."""
+    """``scope``: as ASGI has it. ``at``: when it came to the gateway, seconds since the epoch; ``None``: not told."""
 
     scope: dict[str, Any]
     body: bytes

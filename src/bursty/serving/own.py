@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,12 +14,14 @@ from bursty.endpoints import EndpointInfo, MountSpec
 from bursty.errors import StoreError
 from bursty.ports.serving import PredictionStore
 from bursty.serving import problems
-from bursty.serving.labels import LabelsRefused, take_labels
-from bursty.serving.page import Static, pages
 from bursty.serving.problems import Problem
 from bursty.serving.server import Own, Page, reply
 from bursty.serving.service import Receive, Scope, Send, read_body, refuse
 
+if TYPE_CHECKING:
+    from bursty.serving.page import Static
+
+PAGES = ("/docs", "/docs/style.css", "/docs/script.js", "/openapi.json")
 MOST_LABELS = 64 << 20
 """Bytes of a body with labels."""
 GET, POST = frozenset(("GET", "HEAD")), frozenset(("POST",))
@@ -30,22 +34,30 @@ def own_pages(
     *,
     title: str,
     version: str,
+    later: bool = False,
 ) -> dict[str, Own]:
     """The docs are for everybody when every endpoint is; else for those who may ask the endpoints. ``store``: of
-    predictions, where any are logged."""
+    predictions, where any are logged. ``later``: make the docs when somebody asks for them."""
+
+    @functools.cache
+    def made() -> Mapping[str, Static]:
+        from bursty.serving.page import pages
+
+        return pages(infos, mounts, title=title, version=version)
+
+    if not later:
+        made()
     scope = "public" if all(info.spec.auth == "public" for info in infos) else "predict"
-    found = {
-        path: Own(GET, scope, _static(static))
-        for path, static in pages(infos, mounts, title=title, version=version).items()
-    }
+    found = {path: Own(GET, scope, _static(made, path)) for path in PAGES}
     if store is not None:
         keys = {info.spec.name: info.spec.log.key for info in infos if info.spec.log is not None}
         found["/labels"] = Own(POST, "labels", Labels(store, keys))
     return found
 
 
-def _static(page: Static) -> Page:
+def _static(made: Callable[[], Mapping[str, Static]], path: str) -> Page:
     async def answer(scope: Scope, _receive: Receive, send: Send) -> int:
+        page = made()[path]
         await send({"type": "http.response.start", "status": 200, "headers": list(page.headers)})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else page.body})
         return 200
@@ -61,6 +73,8 @@ class Labels:
         self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> int:
+        from bursty.serving.labels import LabelsRefused, take_labels
+
         body = await read_body(receive, MOST_LABELS)
         if body is None:
             return 499

@@ -101,7 +101,7 @@ class Service:
 
     async def respond(self, scope: Scope, receive: Receive, send: Send, path_values: Mapping[str, str]) -> int:
         """Answer one request, and tell the status."""
-        arrived = time.monotonic()
+        arrived: float = scope.get("bursty.arrived") or time.monotonic()
         head = Head(scope["headers"])
         refusal = self.refusal(scope["method"], head)
         if refusal is None:

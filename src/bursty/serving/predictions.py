@@ -50,9 +50,9 @@ class Logged(NamedTuple):
     first: int
     error: str | None
 
-    @property
-    def size(self) -> int:
-        return OVERHEAD + len(self.log or b"") + len(self.request or b"")
+
+def _size(log: Buffer | None, request: Buffer | None) -> int:
+    return OVERHEAD + (len(log) if log is not None else 0) + (len(request) if request is not None else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class PredictionWriter:
     def __init__(self, store: PredictionStore, *, max_bytes: int = 64 << 20) -> None:
         self._store = store
         self._max = max_bytes
-        self._waiting: deque[Logged] = deque()
+        self._waiting: deque[tuple[Any, ...]] = deque()  # the fields of ``Logged``, which costs more to make
         self._bytes = 0
         self._lock = threading.Lock()
         self._done = threading.Condition(self._lock)
@@ -114,17 +114,15 @@ class PredictionWriter:
         asked. Neither may change any more. ``items``: how many items of a list these are, the first of them at position
         ``first``; ``None``: the request has no list. ``error``: why there is no value.
         """
-        logged = Logged(
-            endpoint, rules, request_id, ts_ms, version, latency_ms, answer, log, request, items, first, error
-        )
-        size = logged.size
+        given = (endpoint, rules, request_id, ts_ms, version, latency_ms, answer, log, request, items, first, error)
+        size = _size(log, request)
         with self._lock:
             self._added += 1
             if self._is_closed or self._bytes + size > self._max:
                 self._dropped += 1
                 return
             self._bytes += size
-            self._waiting.append(logged)
+            self._waiting.append(given)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._write_all, name="bursty-predictions", daemon=True)
                 self._thread.start()
@@ -177,7 +175,7 @@ class PredictionWriter:
             if not self._waiting:
                 yield None
                 continue
-            logged = self._waiting.popleft()
+            logged = Logged._make(self._waiting.popleft())
             made = rows_of(logged)
             for number, row in enumerate(made, 1):
                 yield row, logged if number == len(made) else None
@@ -196,7 +194,7 @@ class PredictionWriter:
             if not self._is_closed:  # else they were said to be dropped
                 self._written += len(ended)
             self._rows += len(batch)
-            self._bytes -= sum(logged.size for logged in ended)
+            self._bytes -= sum(_size(logged.log, logged.request) for logged in ended)
             self._done.notify_all()
         return True
 

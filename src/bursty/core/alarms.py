@@ -2,65 +2,67 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Iterator
 
 from bursty.core.tickets import Ticket
 
+SLACK = 256
+"""So many that are done may lie behind one that isn't, beside as many as are not."""
+
 
 class Alarms:
-    """The deadlines of requests under way.
+    """The times of requests under way. Those that are done are forgotten.
 
-    Nearly all requests of an endpoint have the same time, so those that came first are due first: queues, not heaps.
+    Nearly all requests of an endpoint have the same time, so those that came first are due first: a queue; and a heap
+    for those that asked for less time than one before them.
     """
 
     def __init__(self) -> None:
-        self._timed: deque[Ticket] = deque()
-        self._unprepared: deque[Ticket] = deque()
-        self._short: list[Ticket] = []
-        """Those that asked for less time than one before them."""
+        self._in_order: deque[tuple[float, Ticket]] = deque()
+        self._others: list[tuple[float, int, Ticket]] = []
+        self._count = 0
+        self._sweep_at = SLACK
 
-    def add(self, ticket: Ticket, prepare: bool) -> None:
-        """``prepare``: it is to be named by ``half_over``."""
-        if self._timed and ticket.late_at < self._timed[-1].late_at:
-            self._short.append(ticket)
+    def __len__(self) -> int:
+        return len(self._in_order) + len(self._others)
+
+    def add(self, at: float, ticket: Ticket) -> None:
+        in_order = self._in_order
+        if not in_order or at >= in_order[-1][0]:
+            in_order.append((at, ticket))
         else:
-            self._timed.append(ticket)
-            if prepare:
-                self._unprepared.append(ticket)
+            self._count += 1
+            heapq.heappush(self._others, (at, self._count, ticket))
+        if len(in_order) + len(self._others) > self._sweep_at:
+            self._sweep()
 
-    def half_over(self, now: float) -> Iterator[Ticket]:
-        """Those that still wait when half of their time is over; each once."""
-        waiting = self._unprepared
-        while waiting and (_is_done(waiting[0]) or _half(waiting[0]) <= now):
-            ticket = waiting.popleft()
+    def _sweep(self) -> None:
+        """One that takes long keeps those behind it in memory no longer."""
+        self._in_order = deque(entry for entry in self._in_order if not _is_done(entry[1]))
+        self._others = [entry for entry in self._others if not _is_done(entry[2])]
+        heapq.heapify(self._others)
+        self._sweep_at = 2 * len(self) + SLACK
+
+    def due(self, now: float) -> Iterator[Ticket]:
+        """Those that are not done when their time has come; each once."""
+        queue = self._in_order
+        while queue and (queue[0][0] <= now or _is_done(queue[0][1])):
+            ticket = queue.popleft()[1]
+            if not _is_done(ticket):
+                yield ticket
+        heap = self._others
+        while heap and (heap[0][0] <= now or _is_done(heap[0][2])):
+            ticket = heapq.heappop(heap)[2]
             if not _is_done(ticket):
                 yield ticket
 
-    def too_late(self, now: float) -> Iterator[Ticket]:
-        """Those that still wait when their time is over; each once."""
-        while self._timed and (_is_done(self._timed[0]) or self._timed[0].late_at <= now):
-            ticket = self._timed.popleft()
-            if not _is_done(ticket):
-                yield ticket
-        if self._short:
-            due = [ticket for ticket in self._short if ticket.late_at <= now and not _is_done(ticket)]
-            self._short = [ticket for ticket in self._short if ticket.late_at > now and not _is_done(ticket)]
-            yield from due
-
-    def times(self) -> list[float]:
-        """When something is due, among other times."""
-        found = [ticket.late_at for ticket in self._short]
-        if self._timed:
-            found.append(self._timed[0].late_at)
-        if self._unprepared:
-            found.append(_half(self._unprepared[0]))
-        return found
+    def next(self) -> float:
+        """When the next is due; infinity: none is."""
+        first = self._in_order[0][0] if self._in_order else float("inf")
+        return min(first, self._others[0][0]) if self._others else first
 
 
 def _is_done(ticket: Ticket) -> bool:
     return ticket.answered or ticket.over
-
-
-def _half(ticket: Ticket) -> float:
-    return (ticket.arrived + ticket.late_at) / 2

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 WINDOW = 32
+ALMOST = 1 - 1e-9
+"""One, for numbers that were rounded."""
 
 
 class Pace:
-    """How long a request takes, from the latest: the median, so that a few that hang don't shift it."""
+    """How long something takes, from the latest: the median, so that a few that hang don't shift it."""
 
     def __init__(self, seconds: float | None = None) -> None:
         self._latest: deque[float] = deque(maxlen=WINDOW)
@@ -23,23 +24,35 @@ class Pace:
             self.seconds = sorted(self._latest)[len(self._latest) // 2]
 
 
-@dataclass(slots=True)
 class Budget:
-    """A token bucket: ``rate`` a second, at most ``burst``."""
+    """A token bucket: ``rate`` a second, up to ``burst``. It may hold more that were given to it."""
 
-    rate: float
-    burst: float
-    tokens: float
-    at: float
+    def __init__(self, rate: float, burst: float, tokens: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = tokens
+        self._at = now
 
-    def has(self, now: float) -> bool:
-        self.tokens = min(self.burst, self.tokens + (now - self.at) * self.rate)
-        self.at = now
-        return self.tokens >= 1
+    def set_rate(self, rate: float, now: float) -> None:
+        self._fill(now)
+        self._rate = rate
 
-    def take(self) -> None:
-        self.tokens -= 1
+    def give(self, tokens: float) -> None:
+        self._tokens += tokens
 
-    def wait(self) -> float:
-        """Seconds until there is one."""
-        return max(0.0, (1 - self.tokens) / self.rate)
+    def take(self, now: float) -> bool:
+        """Take one, if there is one."""
+        if self.when(now) > now:
+            return False
+        self._tokens -= 1
+        return True
+
+    def when(self, now: float) -> float:
+        """The time at which there is one; ``now`` if there is."""
+        self._fill(now)
+        return now if self._tokens >= ALMOST else now + (1 - self._tokens) / self._rate
+
+    def _fill(self, now: float) -> None:
+        if self._tokens < self._burst:
+            self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now

@@ -55,9 +55,14 @@ class State(enum.IntEnum):
 
 
 class Worker:
-    """A worker process, by its number at the backend."""
+    """A worker process, by its number at the backend.
 
-    __slots__ = ("first", "generation", "number", "revoked", "since", "state", "tickets")
+    ``since``: when it came into its state, or was sent what it works at. ``first``: the number of its first ticket;
+    ``heard``: of the first whose answer has not come yet. ``look_at``: when to look whether it hangs. ``revoked``: its
+    tickets, or those that it has not begun, were given to others.
+    """
+
+    __slots__ = ("first", "generation", "heard", "look_at", "number", "revoked", "since", "state", "tickets")
 
     def __init__(self, number: int, generation: int, now: float) -> None:
         self.number = number
@@ -66,6 +71,8 @@ class Worker:
         self.since = now
         self.tickets: list[Ticket] = []
         self.first = 0
+        self.heard = 0
+        self.look_at = float("inf")
         self.revoked = False
 
 
@@ -85,9 +92,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """It takes longer than the hard limit."""
+    """It takes longer than ``limit`` seconds."""
 
     worker: Worker
+    limit: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from bursty.core.tickets import (
 from bursty.engine.code import Code
 from bursty.errors import BurstyError
 from bursty.runtime.faults import describe_error
-from bursty.units import format_bytes
+from bursty.serving.losses import with_output, words_of
 from bursty.values import (
     Answered,
     Asked,
@@ -225,8 +225,8 @@ class Pool:
                 self._listener.prepare(ticket)
             case Open():
                 self._open(now)
-            case Kill(worker):
-                backend.kill(worker.number, "timeout", self.dispatch.plan.limit)
+            case Kill(worker, limit):
+                backend.kill(worker.number, "timeout", limit)
             case Retire(worker):
                 backend.retire(worker.number)
             case Demote(worker):
@@ -332,10 +332,12 @@ class Pool:
             return
         if worker.revoked:
             self._floor.backend.revoke(number, None)
-        self.dispatch.ended(number, time.monotonic(), stopped)
+        now = time.monotonic()
+        self.dispatch.ended(number, now, stopped)
         if number in self._demoted:
-            self._demoted.discard(number)
-            if not self._floor.backend.favour(number, IDLE_NICE) and self.dispatch.retire(number):
+            if self._floor.backend.favour(number, IDLE_NICE):
+                self._demoted.discard(number)
+            elif self.dispatch.replace(number, now):
                 self._floor.backend.retire(number)
         self.stir()
 
@@ -344,7 +346,7 @@ class Pool:
         self._knows.discard(number)
         self._demoted.discard(number)
         worker = self.dispatch.workers.get(number)
-        why, told = words_of(loss), _with_output(loss)
+        why, told = words_of(loss), with_output(loss)
         if worker is not None and worker.state is State.STARTING and loss.kind != "cancelled" and not self.closed:
             self.trouble = told
             self._floor.say(f"{self._label}: a worker was lost while it started: {told}")
@@ -379,24 +381,3 @@ class Pool:
         self.dispatch.draining = True
         if self._timer is not None:
             self._timer.cancel()
-
-
-def words_of(loss: Loss) -> str:
-    """Why a worker is gone, for whoever asked: nothing that it printed."""
-    match loss.kind:
-        case "signal":
-            return f"its worker was killed by signal {loss.code}"
-        case "exit":
-            return f"its worker ended itself with code {loss.code}"
-        case "memory":
-            return f"its worker needed more than its {format_bytes(loss.limit or 0)} of memory"
-        case "timeout":
-            return f"its worker was stopped after {loss.limit or 0:g} s"
-        case _:
-            return f"its worker was lost ({loss.kind})"
-
-
-def _with_output(loss: Loss) -> str:
-    """The same for the server's log, with the last that it wrote."""
-    more = "\n".join(filter(None, (loss.detail, loss.output.strip())))
-    return f"{words_of(loss)}\n{more}" if more else words_of(loss)

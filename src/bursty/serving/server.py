@@ -263,7 +263,7 @@ async def reply(send: Send, status: int, body: bytes, media_type: bytes) -> int:
 def watch(metrics: Metrics, service: Service) -> None:
     """Gauges and counters of an endpoint that its pool keeps."""
     dispatch, name = service.pool.dispatch, service.name
-    metrics.watch("queue_length", lambda: len(dispatch.queue), name)
+    metrics.watch("queue_length", lambda: dispatch.waiting, name)
     metrics.watch("in_flight", lambda: service.in_flight, name)
     for state, words in (
         (State.IDLE, "ready"),

@@ -184,6 +184,7 @@ class Server:
     async def startup(self) -> None:
         """Begin to start workers and mounted apps; ``/ready`` tells when they are."""
         self.parts.floor.start()
+        await asyncio.to_thread(self.parts.book.start)
         for service in self.parts.services:
             service.pool = self.parts.pool_of(service)
             service.pool.on_ready = service.follow

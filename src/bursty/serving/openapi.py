@@ -131,7 +131,10 @@ class _Schemas:
     def add(self, endpoint: str, schema: Mapping[str, Any]) -> Json:
         """``schema`` with references to where its ``$defs`` went."""
         definitions: Mapping[str, Json] = schema.get("$defs", {})
-        names = {name: _UNFIT.sub("_", name) for name in definitions}
+        names: dict[str, str] = {}
+        for name in definitions:
+            wanted = _UNFIT.sub("_", name)
+            names[name] = self._free(wanted, names.values()) if wanted in names.values() else wanted
         while clashes := [name for name in definitions if self._is_other(names[name], definitions[name], names)]:
             for name in clashes:  # what refers to one that is renamed differs now, too: once more
                 names[name] = self._free(f"{names[name]}_{endpoint}", names.values())

@@ -60,6 +60,9 @@ def now() -> str:
     return "now"
 
 
+app.mount("/tools", lambda _environ, _start: [b""])
+
+
 def served() -> tuple[list[EndpointInfo], list[MountSpec]]:
     described = json.loads(json.dumps(app.__bursty_describe__()))
     manifest = {"describe": {"apps": [described]}, "target": "shop.py"}

@@ -67,7 +67,7 @@ def _jobs(settings: Settings, runs: float, idle: float, versions: bool, dry_run:
 def _predictions(settings: Settings, inputs: float | None, dry_run: bool) -> list[Removed]:
     """By what endpoints declare. Where there is no store of them yet, none is made."""
     if not (settings.state or settings.predictions) and not Path(settings.home, "state.sqlite").exists():
-        return [Removed("predictions", 0, 0)]
+        return [Removed(what, 0, 0) for what in ("predictions", "labels without prediction")]
     from bursty.jobs.retention import declared_keeps, prune_predictions
     from bursty.stage import Stage
 
@@ -168,6 +168,6 @@ def run(ages: Ages, *, versions: bool, dry_run: bool, as_json: bool) -> None:
         grid.add_row(f"  {item.count:,}", item.what, format_bytes(item.bytes), style=None if item.count else "dim")
     verb = "would be removed" if dry_run else "removed"
     what = "runs, uploads, versions" if versions else "runs, uploads"
-    about = f"{what} older than {ages.runs}, predictions than declared, all else not used for {ages.idle}"
+    about = f"{what} older than {ages.runs}, predictions as declared, all else not used for {ages.idle}"
     console().print(f"[green]✓[/] [bold]{format_bytes(total)}[/] {verb}: {about}", soft_wrap=True)
     show(grid)

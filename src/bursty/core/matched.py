@@ -1,10 +1,11 @@
-"""The business key of a prediction, by which a label finds it: as text, the same from an answer, JSON and CSV."""
+"""What the log makes of fields: the business key by which a label finds a prediction, the same from an answer, JSON and
+CSV; and data without those that are redacted."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 _PLAIN = " /:@,;+!*'()$?"
@@ -33,3 +34,13 @@ def _quoted(text: str) -> str:
     return "".join(
         char if char > "\x7f" and char.isprintable() else quote(char, _PLAIN, errors="replace") for char in text
     )
+
+
+def without(value: Any, names: frozenset[str]) -> Any:
+    """Plain data without the fields of these names, at any depth."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value).items()
+        return {name: without(inner, names) for name, inner in fields if name not in names}
+    if isinstance(value, list):
+        return [without(inner, names) for inner in cast("list[Any]", value)]
+    return value

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from bursty.core.answers import unpack_request
-from bursty.core.matched import matched
+from bursty.core.matched import matched, without
 from bursty.endpoints import AnswerKind, Log, Prediction
 from bursty.errors import StoreError
 from bursty.ports.serving import PredictionStore
@@ -298,15 +298,3 @@ def _input(rules: Log, asked: Any) -> dict[str, Any]:
     if rules.inputs:
         found["input"] = msgspec.json.encode(without(asked, frozenset(rules.redact))).decode()
     return found
-
-
-def without(value: Any, names: frozenset[str]) -> Any:
-    """Plain data without the fields of these names, at any depth."""
-    if not names:
-        return value
-    if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        return {name: without(field, names) for name, field in fields.items() if name not in names}
-    if isinstance(value, list):
-        return [without(item, names) for item in cast("list[Any]", value)]
-    return value

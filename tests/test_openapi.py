@@ -170,6 +170,11 @@ def test_problems_and_tokens(document: dict[str, Any]) -> None:
     assert list(problem["content"]) == ["application/problem+json"]
 
 
+def test_labels_are_taken_where_something_is_logged() -> None:
+    (rank,) = [one for one in infos_of(app) if one.spec.name == "rank"]
+    assert "/labels" not in openapi([rank], title="t", version="v")["paths"]
+
+
 def test_a_union_keeps_its_mapping_and_a_type_may_hold_itself(document: dict[str, Any]) -> None:
     owner = document["components"]["schemas"]["Owner"]
     assert owner["properties"]["pets"]["items"]["discriminator"]["mapping"] == {

@@ -24,7 +24,10 @@ def openapi(infos: Sequence[EndpointInfo], *, title: str, version: str, url: str
     paths: dict[str, Json] = {}
     for info in infos:
         paths[info.spec.path] = _path(info, schemas)
-    paths |= parts.OWN_PATHS
+    own = dict(parts.OWN_PATHS)
+    if not any(info.spec.log for info in infos):
+        del own["/labels"]  # there is nothing to say the truth of
+    paths |= own
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version, "description": parts.ABOUT},

@@ -85,7 +85,7 @@ def docs(infos: Sequence[EndpointInfo], mounts: Sequence[MountSpec], *, title: s
 {_token() if needs_token else ""}
 {"".join(map(_endpoint, infos))}
 {_mounts(mounts)}
-{_server()}
+{_server(has_labels=any(info.spec.log for info in infos))}
 </main>
 </body>
 </html>
@@ -219,9 +219,10 @@ def _mounts(mounts: Sequence[MountSpec]) -> str:
     return f'<section aria-labelledby="apps"><h2 id="apps">Web apps</h2><ul>{lines}</ul></section>'
 
 
-def _server() -> str:
+def _server(*, has_labels: bool) -> str:
+    labels = ("POST", "/labels", "takes what was true, by prediction id or business key")
     facts = (
-        ("POST", "/labels", "takes what was true, by prediction id or business key"),
+        *((labels,) if has_labels else ()),
         ("GET", "/health", "whether the server is alive"),
         ("GET", "/ready", "whether its workers are"),
         ("GET", "/metrics", "numbers for Prometheus"),

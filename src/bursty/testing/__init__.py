@@ -23,8 +23,10 @@ from bursty.runtime.execute import Functions, execute
 from bursty.runtime.journal import NO_LIMIT, peak_memory
 from bursty.runtime.pickling import Parts
 from bursty.stores.blobs import MemoryBlobs
+from bursty.stores.cache import MemoryCache
 from bursty.stores.memory import MemoryState
 from bursty.stores.parts import ClientParts
+from bursty.stores.predictions import MemoryPredictions
 from bursty.values import (
     Answered,
     BackendTraits,
@@ -47,7 +49,16 @@ if TYPE_CHECKING:
     from bursty.testing.web import Client
 
 
-__all__ = ["FakeBackend", "FakeClock", "MemoryBlobs", "MemoryState", "die", "fake_session"]
+__all__ = [
+    "FakeBackend",
+    "FakeClock",
+    "MemoryBlobs",
+    "MemoryCache",
+    "MemoryPredictions",
+    "MemoryState",
+    "die",
+    "fake_session",
+]
 
 HELD = 16
 """Small outcomes that a fake worker holds back before it reports them together."""

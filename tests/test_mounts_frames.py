@@ -85,7 +85,7 @@ def test_a_header_that_passes_is_one_line(name: bytes, value: bytes) -> None:
 
 
 def test_headers_of_one_connection_are_left_out() -> None:
-    given = [(b"Connection", b"close, x-mine"), (b"X-Mine", b"1"), (b"upgrade", b"h2c"), (b"x-other", b"2")]
+    given = [(b"Connection", b"close, x-mine"), (b"X-Mine", b"1"), (b"upgrade", b"h2c"), (b"X-Other", b"2")]
     assert end_to_end(given) == [(b"x-other", b"2")]
     assert end_to_end([(b"connection", b"keep-alive"), (b"content-length", b"3")]) == [(b"content-length", b"3")]
 

@@ -117,7 +117,7 @@ def ticks() -> Any:
 
 @web.get("/streams")
 def streams() -> Any:
-    return jsonify(open=len(open_streams), threads=threading.active_count())
+    return jsonify(open=len(open_streams), threads=threading.active_count(), most_asleep=most_asleep)
 
 
 @web.get("/die")
@@ -149,9 +149,17 @@ def bad() -> Any:
     raise ValueError("a view that raises")
 
 
+asleep: list[float] = []
+most_asleep = 0
+
+
 @web.get("/sleep/<float:seconds>")
 def sleep(seconds: float) -> Any:
+    global most_asleep
+    asleep.append(seconds)
+    most_asleep = max(most_asleep, len(asleep))
     time.sleep(seconds)
+    asleep.pop()
     return jsonify(thread=threading.current_thread().name, pid=os.getpid())
 
 

@@ -109,11 +109,12 @@ def scope_of(scope: Mapping[str, Any], root: str) -> dict[str, Any]:
 
 def end_to_end(headers: Iterable[Header]) -> list[Header]:
     """Headers that are meant for the other end: without those of the connection, and those that it names."""
-    given = list(headers)
-    named = {
-        token.strip().lower() for name, value in given if name.lower() == b"connection" for token in value.split(b",")
-    }
-    return [header for header in given if (name := header[0].lower()) not in HOP_BY_HOP and name not in named]
+    given = [(name.lower(), value) for name, value in headers]
+    named = [value for name, value in given if name == b"connection"]
+    left_out = HOP_BY_HOP
+    if named and named != [b"keep-alive"]:
+        left_out = HOP_BY_HOP.union(token.strip().lower() for value in named for token in value.split(b","))
+    return [header for header in given if header[0] not in left_out]
 
 
 def has_body(headers: Iterable[Header]) -> bool:

@@ -26,6 +26,7 @@ def serve_wsgi(app: WsgiApp, name: str, path: str, threads: int) -> None:
     """Until the first connection closes, and then all others."""
     leash: socket.socket | None = None
     at_work: list[threading.Thread] = []
+    seats = threading.Semaphore(threads)
     with listen(path) as listener, selectors.DefaultSelector() as selector:
         selector.register(listener, selectors.EVENT_READ)
         while True:
@@ -44,7 +45,9 @@ def serve_wsgi(app: WsgiApp, name: str, path: str, threads: int) -> None:
             else:
                 at_work = [thread for thread in at_work if thread.is_alive()]
                 title = f"{name}-{len(at_work) + 1}"
-                thread = threading.Thread(target=_converse, args=(app, connection, threads), name=title, daemon=True)
+                thread = threading.Thread(
+                    target=_converse, args=(app, connection, seats, threads), name=title, daemon=True
+                )
                 thread.start()
                 at_work.append(thread)
     for thread in at_work:
@@ -52,12 +55,16 @@ def serve_wsgi(app: WsgiApp, name: str, path: str, threads: int) -> None:
     leash.close()
 
 
-def _converse(app: WsgiApp, connection: socket.socket, threads: int) -> None:
+def _converse(app: WsgiApp, connection: socket.socket, seats: threading.Semaphore, threads: int) -> None:
+    """``seats``: the server keeps to the number of threads, but does not wait for views whose client has hung up."""
     with connection, contextlib.suppress(OSError, BadFrame):
         line = Line(connection)
         while (message := line.read()) is not None:
-            if message["type"] == SCOPE:
-                _answer(app, line, message["scope"], threads)
+            if message["type"] != SCOPE:
+                continue
+            with seats:
+                if line.is_wanted():
+                    _answer(app, line, message["scope"], threads)
 
 
 def _answer(app: WsgiApp, line: Line, scope: Mapping[str, Any], threads: int) -> None:
@@ -100,6 +107,12 @@ class Line:
                 return None
             self._frames.feed(data)
         return message
+
+    def is_wanted(self) -> bool:
+        """Whether the server has not closed the connection meanwhile. What it has sent first hides that."""
+        with contextlib.suppress(BlockingIOError):
+            return bool(self._connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        return True
 
     def pull(self) -> Buffer | None:
         """The next piece of the request's body."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import math
 import shutil
 import tempfile
@@ -66,8 +67,9 @@ class Mount:
             if not (waiter := self._waiting.popleft()).done():
                 waiter.cancel()
         self._note_idle()
-        if grace > 0:
-            await asyncio.wait((asyncio.ensure_future(self._idle.wait()),), timeout=grace)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
         await asyncio.gather(*(child.stop() for child in self.children))
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)

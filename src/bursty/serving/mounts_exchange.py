@@ -17,6 +17,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Say = Callable[[str], None]
 
+LISTEN_AFTER = 0.02
+"""Seconds before it is looked whether a client that has said all still is there: most have their answer by then, and
+cost no task."""
 INTERNAL_ERROR = 1011
 """How a WebSocket is closed that can't go on (RFC 6455, section 7.4.1, and IANA's registry)."""
 
@@ -31,6 +34,8 @@ class Exchange:
         self._send = send
         self._title = title
         self._say = say
+        self._has_body = False
+        self._pump_task: asyncio.Task[None] | None = None
         self._is_begun = False
         """Whether the client has seen some of the answer."""
         self._is_over = False
@@ -47,14 +52,20 @@ class Exchange:
         """
         scope = scope_of(self._scope, root)
         scope["has_body"] = has_body(self._scope["headers"])
+        self._has_body = scope["has_body"] or scope["type"] == "websocket"
         self._link.write(pack({"type": SCOPE, "scope": scope}))
-        pump = asyncio.create_task(self._pump(scope["has_body"]))
+        listening = asyncio.get_running_loop().call_later(0 if self._has_body else LISTEN_AFTER, self._listen)
         try:
             return await self._relay()
         finally:
-            pump.cancel()
+            listening.cancel()
+            if self._pump_task is not None:
+                self._pump_task.cancel()
 
-    async def _pump(self, has_body: bool) -> None:
+    def _listen(self) -> None:
+        self._pump_task = asyncio.create_task(self._pump())
+
+    async def _pump(self) -> None:
         """What the client says, to the app."""
         raise NotImplementedError
 
@@ -105,7 +116,7 @@ class Exchange:
 
 
 class HttpExchange(Exchange):
-    async def _pump(self, has_body: bool) -> None:
+    async def _pump(self) -> None:
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -113,7 +124,7 @@ class HttpExchange(Exchange):
                     self._is_gone = True
                     self._link.close()  # that is how the app learns of it
                 return
-            if has_body:
+            if self._has_body:
                 self._link.write(pack(message))
                 try:
                     await self._link.drain()
@@ -133,7 +144,7 @@ class HttpExchange(Exchange):
 
 
 class WebSocketExchange(Exchange):
-    async def _pump(self, has_body: bool) -> None:
+    async def _pump(self) -> None:
         while not self._is_gone:
             message = await self._receive()
             self._is_gone = message["type"] == "websocket.disconnect"

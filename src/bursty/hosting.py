@@ -99,19 +99,25 @@ def worker_of(module: str, info: EndpointInfo) -> WorkerSpec:
     return WorkerSpec(function.env, function.memory, version=info.version, preload=preload)
 
 
-def pool_of(floor: Floor, module: str, service: Service, workers: int | None = None, spares: int | None = None) -> Pool:
-    """The workers of an endpoint. ``workers``, ``spares``: instead of what it declares."""
-    info, spec = service.info, service.spec
-    plan = Plan(
-        workers=workers or spec.concurrency or usable_cores(),
-        spares=spec.spares if spares is None else spares,
+def plan_of(service: Service) -> Plan:
+    """As the endpoint declares it."""
+    spec = service.spec
+    return Plan(
+        workers=spec.concurrency or usable_cores(),
+        spares=spec.spares,
         batch=spec.batch.size if spec.batch else None,
         wait=spec.batch.wait if spec.batch else 0.0,
         limit=spec.function.timeout or 10 * spec.deadline,
         repeat=spec.function.idempotent is not False,
         prepares=service.prepares,
     )
-    return Pool(floor, plan, _code(info), worker_of(module, info), service, spec.name, info.version[:12])
+
+
+def pool_of(floor: Floor, module: str, service: Service, plan: Plan | None = None) -> Pool:
+    """The workers of an endpoint. ``plan``: instead of what it declares."""
+    info, name = service.info, service.spec.name
+    worker = worker_of(module, info)
+    return Pool(floor, plan or plan_of(service), _code(info), worker, service, name, info.version[:12])
 
 
 def _code(info: EndpointInfo) -> Code:

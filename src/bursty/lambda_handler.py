@@ -15,11 +15,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from bursty.backends.local import LocalBackend
+    from bursty.core.tickets import Plan
     from bursty.endpoints import EndpointInfo
     from bursty.ports.serving import PredictionStore
     from bursty.serving.answers import Answers
@@ -31,6 +33,9 @@ INIT_SECONDS = 8.0
 """Of the ten that Lambda gives an instance to start; what isn't there by then is awaited at the first event."""
 PREPARED_SECONDS = 60.0
 """Where instances are started beforehand, Lambda gives more."""
+
+LATE_FACTOR = 2
+"""Deadlines that an invocation may take until its worker is killed."""
 
 _instances: list[Instance] = []
 
@@ -85,9 +90,7 @@ def _instance(
     stage: Stage, package: Package, infos: list[EndpointInfo], backend: LocalBackend, *, provisioned: bool
 ) -> Instance:
     """The server as ``hosting`` makes it, for one request at a time."""
-    from functools import partial
-
-    from bursty.hosting import desk_of, mount_of, pool_of
+    from bursty.hosting import desk_of, mount_of, plan_of, pool_of
     from bursty.serving.access import TokenBook
     from bursty.serving.lambda_instance import Instance
     from bursty.serving.lambda_tokens import TokenReader
@@ -111,7 +114,7 @@ def _instance(
         floor=floor,
         services=[Service(info, answers, log if info.spec.log else None, metrics) for info in infos],
         mounts=[mount_of(stage, app, spec, package.version, package.target, _say) for app, spec in mounts],
-        pool_of=partial(pool_of, floor, package.module, workers=1, spares=0),
+        pool_of=lambda service: pool_of(floor, package.module, service, _lean(plan_of(service), service.spec.deadline)),
         book=book,
         metrics=metrics,
         current_model=lambda name: stage.models.find(name).version,
@@ -126,6 +129,12 @@ def _instance(
     )
     flushes = [one.flush for one in (log, answers) if one is not None]
     return Instance(Server(parts), tokens, flushes, provisioned=provisioned)
+
+
+def _lean(plan: Plan, deadline: float) -> Plan:
+    """One request comes at a time, and memory is dear. A late worker does not get far between two freezes, but is in
+    the way of others."""
+    return replace(plan, workers=1, spares=0, limit=min(plan.limit, LATE_FACTOR * deadline))
 
 
 def _answers(stage: Stage, infos: list[EndpointInfo]) -> Answers | None:

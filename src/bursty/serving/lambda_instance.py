@@ -24,7 +24,7 @@ from bursty.serving.service import Head, Message
 MARGIN_SECONDS = 0.2
 """The answer is returned so long before Lambda would end the function."""
 LEAD_SECONDS, LEAD_PART = 0.01, 0.1
-"""A fallback is returned so long before the deadline, or that part of it: the log is written, and there is a way back."""
+"""A fallback is returned so long before the deadline, or that part of it: a log is written, and there is a way back."""
 LEAST_FLUSH_SECONDS = 0.05
 """So long what was answered may take to be written, even when the deadline is over by then."""
 OLDEST_SECONDS = 60.0

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import heapq
 import itertools
+import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from bursty.core.tickets import (
 FLUSH_SECONDS = 0.02
 """Outcomes of requests that were answered one by one lie in the worker's journal for up to so long."""
 EPSILON = 1e-6
+PROBES = 0.1
 ENDLESS = float("inf")
 
 
@@ -92,11 +94,11 @@ class Hand:
 class World:
     """Driver, workers and clients of one ``Dispatch``."""
 
-    def __init__(self, plan: Plan, land: Land | None = None, probe: Callable[[], float] | None = None) -> None:
+    def __init__(self, plan: Plan, land: Land | None = None, dice: random.Random | None = None) -> None:
         self.plan = plan
         self.land = land or Land()
-        self.probe = probe
-        """Where between now and the next time somebody looks whether there was something to do."""
+        self.dice = dice
+        """When somebody looks whether there was something to do that nobody would have looked for."""
         self.now = self.began = 1000.0
         self.dispatch = Dispatch(plan, self.now)
         self.hands: dict[int, Hand] = {}
@@ -149,9 +151,10 @@ class World:
 
     def _check_nothing_is_missed(self, at: float) -> None:
         """Between events and next times there is nothing to do."""
-        if self.probe is None or at - self.now < 4 * EPSILON:
+        if self.dice is None or at - self.now < 4 * EPSILON or self.dice.random() > PROBES:
             return
-        when = self.now + EPSILON + (min(at, self.now + 100) - self.now - 2 * EPSILON) * self.probe()
+        when = self.dice.choice((0.01, 0.5, 1.0)) * (min(at, self.now + 100) - self.now - 2 * EPSILON)
+        when += self.now + EPSILON
         found = copy.deepcopy(self.dispatch).orders(when)
         assert not found, f"{found} at {when}, and nobody would have asked before {at}"
 
@@ -459,7 +462,7 @@ class World:
     def _check_workers(self) -> None:
         workers = self.dispatch.workers
         assert set(workers) == set(self.hands)
-        busy = [w for w in workers.values() if w.state is State.BUSY and not w.revoked]
+        busy = [w for w in workers.values() if w.state is State.BUSY and not w.stalled]
         assert len(busy) <= self.plan.workers, "more at once than the plan allows"
         idle = [w for w in workers.values() if w.state is State.IDLE]
         assert sorted(w.number for w in idle) == sorted(w.number for w in self.dispatch.idle)

@@ -123,7 +123,7 @@ class Crew:
 
     def _warm(self) -> int:
         """How many can work."""
-        return sum(1 for w in self.workers.values() if State.IDLE <= w.state <= State.BUSY and not w.revoked)
+        return sum(1 for w in self.workers.values() if State.IDLE <= w.state <= State.BUSY and not w.stalled)
 
     def _too_many(self, now: float) -> Iterator[Worker]:
         """Idle ones that can be spared: the old ones when newer ones are warm, and what had nothing to do."""

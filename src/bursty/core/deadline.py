@@ -34,7 +34,7 @@ TURN = 1e-3
 MOST_TOGETHER = 64
 STALL = 0.004
 STALL_FACTOR = 8
-"""A request that runs so many times longer than usual, and longer than STALL, keeps those behind it no longer."""
+"""A request that runs so many times longer than usual, and longer than STALL, keeps the others waiting no longer."""
 MOST_TRIES = 2
 """So often a request is run again that may have been the reason why others have no answer."""
 SLACK = 256
@@ -135,7 +135,7 @@ class Dispatch(Crew):
             return
         left = self._left_of(worker)
         worker.tickets = []
-        worker.revoked = False
+        worker.stalled = worker.revoked = False
         self._again([ticket for ticket in left if stopped is None or ticket.seq < stopped], suspects=True)
         if stopped is not None:
             self._again([ticket for ticket in left if ticket.seq >= stopped], suspects=False)
@@ -171,7 +171,7 @@ class Dispatch(Crew):
 
     def unstuck(self, worker: Worker, running: int | None) -> None:
         """After ``Unstick``: ``running`` is what the worker runs; what comes behind it will not be begun there."""
-        worker.revoked = True
+        worker.revoked, worker.look_at = True, NEVER
         if running is not None:
             self._again([ticket for ticket in self._left_of(worker) if ticket.seq > running], suspects=False)
 
@@ -227,7 +227,10 @@ class Dispatch(Crew):
                 self._hurry(worker, now, found)
 
     def _hurry(self, worker: Worker, now: float, found: list[Order]) -> None:
+        worker.stalled = True
         worker.look_at = NEVER
+        if len(worker.tickets) == 1:
+            return
         if not self.plan.batch:
             worker.look_at = now + STALL  # unless it is unstuck
             found.append(Unstick(worker))
@@ -238,15 +241,15 @@ class Dispatch(Crew):
     def _patience(self, count: int) -> float:
         """Seconds after which an invocation of so many tickets is looked at."""
         usual, together = self.pace.seconds, self._batch_pace.seconds
-        if count == 1 or usual is None:
+        if usual is None:
             return NEVER
         if not self.plan.batch:
             return max(STALL, STALL_FACTOR * usual)
         return max(STALL * count, STALL_FACTOR * usual * count, STALL_FACTOR * (together or 0.0))
 
     def _busy(self) -> int:
-        """How many work; one that keeps others waiting is no help, so another takes its place."""
-        return sum(1 for w in self.workers.values() if w.state is State.BUSY and not w.revoked)
+        """How many work. One that stalls is no help: a spare one may take its place."""
+        return sum(1 for w in self.workers.values() if w.state is State.BUSY and not w.stalled)
 
     def _hand_out(self, now: float, found: list[Order]) -> None:
         free = min(len(self.idle), self.plan.workers - self._busy()) if self.waiting else 0
@@ -309,7 +312,7 @@ class Dispatch(Crew):
         """When ``orders`` must be asked again if nothing happens before."""
         at = min(self._late.next(), self._half.next(), *self._next_times(now))
         for worker in self.workers.values():
-            if worker.state is State.BUSY and not worker.revoked and worker.look_at < at:
+            if worker.state is State.BUSY and worker.look_at < at:
                 at = worker.look_at
         if self.plan.wait and self.waiting and self.idle and self._busy() < self.plan.workers:
             at = min(at, self._first().arrived + self.plan.wait)

@@ -170,6 +170,13 @@ def test_problems_and_tokens(document: dict[str, Any]) -> None:
     assert list(problem["content"]) == ["application/problem+json"]
 
 
+def test_where_only_this_machine_asks_tokens_are_optional() -> None:
+    paths = openapi(infos_of(app), title="t", version="v", is_local=True)["paths"]
+    assert paths["/predict"]["post"]["security"] == [{}, {"token": ["predict:/predict"]}]
+    assert paths["/rank/{user}"]["post"]["security"] == []
+    assert paths["/metrics"]["get"]["security"] == [{}, {"token": ["metrics"]}]
+
+
 def test_labels_are_taken_where_something_is_logged() -> None:
     (rank,) = [one for one in infos_of(app) if one.spec.name == "rank"]
     assert "/labels" not in openapi([rank], title="t", version="v")["paths"]

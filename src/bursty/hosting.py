@@ -13,7 +13,7 @@ from bursty.core.tickets import Plan
 from bursty.endpoints import EndpointInfo, MountSpec
 from bursty.engine.code import Code
 from bursty.runtime.endpoint_ref import EndpointRef
-from bursty.serving.access import TokenBook
+from bursty.serving.access import TokenBook, is_loopback
 from bursty.serving.infos import endpoints_of, mounts_of
 from bursty.serving.metrics import Metrics
 from bursty.serving.mounts import Mount
@@ -63,6 +63,7 @@ def build_server(stage: Stage, version: str, host: str, say: Say, *, access_log:
             stage.predictions if log is not None else None,
             title=manifest["app"],
             version=version[:12],
+            is_local=is_loopback(host),
         ),
         closers=[one.close for one in (log, book) if one is not None],
     )

@@ -18,13 +18,14 @@ _BY_NAME = frozenset(("$defs", "dependentSchemas", "patternProperties", "propert
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]")
 
 
-def openapi(infos: Sequence[EndpointInfo], *, title: str, version: str, url: str = "/") -> Json:
-    """The document, fit for JSON. ``title`` and ``version``: of the app. ``url``: where the server is."""
+def openapi(infos: Sequence[EndpointInfo], *, title: str, version: str, url: str = "/", is_local: bool = False) -> Json:
+    """The document, fit for JSON. ``title`` and ``version``: of the app. ``url``: where the server is. ``is_local``:
+    only this machine reaches it, so that tokens are not needed."""
     schemas = _Schemas(parts.SCHEMAS)
     paths: dict[str, Json] = {}
     for info in infos:
-        paths[info.spec.path] = _path(info, schemas)
-    own = dict(parts.OWN_PATHS)
+        paths[info.spec.path] = _path(info, schemas, is_local)
+    own = parts.own_paths(is_local)
     if not any(info.spec.log for info in infos):
         del own["/labels"]  # there is nothing to say the truth of
     paths |= own
@@ -54,7 +55,7 @@ def words_of(info: EndpointInfo) -> str:
     return "\n\n".join(told)
 
 
-def _path(info: EndpointInfo, schemas: _Schemas) -> Json:
+def _path(info: EndpointInfo, schemas: _Schemas, is_local: bool) -> Json:
     """The operations of one endpoint."""
     spec, schema = info.spec, info.schema
     request, response = schemas.add(info.spec.name, schema["request"]), schemas.add(spec.name, schema["response"])
@@ -68,7 +69,7 @@ def _path(info: EndpointInfo, schemas: _Schemas) -> Json:
             "summary": spec.title,
             "description": words_of(info),
             "tags": [info.app],
-            "security": [] if spec.auth == "public" else [{"token": [f"predict:{spec.path}"]}],
+            "security": [] if spec.auth == "public" else parts.security(f"predict:{spec.path}", is_local),
             "parameters": [{"$ref": "#/components/parameters/Deadline"}],
             "responses": _responses(info, response, has_body=has_body),
         }

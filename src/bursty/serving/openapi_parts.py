@@ -13,7 +13,7 @@ ABOUT = (
     "What has no answer is a problem (RFC 9457)."
 )
 TAGS: Final[list[Json]] = [{"name": "server", "description": "What every server has."}]
-FAILED_ITEM: Final = {"error": {"message": "expected a number, got text", "field": "/price"}}
+FAILED_ITEM: Final = {"error": {"message": "must be a number, not text"}}
 ITEM_WORDS: Final = {
     "aligned": "Each element of the list is judged by itself: in its place stands its value, or what was wrong with "
     "it, as `error`.",
@@ -53,10 +53,10 @@ HEADERS: Final[Json] = {
     ),
     "Bursty-Prediction": _text(
         "What the answer is called in the log, and for `/labels`; of a list, `/` and the position come behind it.",
-        "0197a3c45d6e7f8091a2b3c4d5e6f708",
+        "0197a3c4-5d6e-7f80-91a2-b3c4d5e6f708",
     ),
     "Bursty-Items": _text("Of a mixed answer: which items come from where.", "0-999 fresh, 1000-1999 default"),
-    "X-Request-Id": _text("What the request is called in logs.", "0197a3c45d6e7f8091a2b3c4d5e6f708"),
+    "X-Request-Id": _text("What the request is called in logs.", "0197a3c4-5d6e-7f80-91a2-b3c4d5e6f708"),
     "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}, "example": 1},
     "WWW-Authenticate": _text("What is wanted.", 'Bearer realm="bursty"'),
 }
@@ -66,14 +66,14 @@ PARAMETERS: Final[Json] = {
         "in": "header",
         "required": False,
         "description": "Answer within so many milliseconds; never later than the endpoint's own deadline.",
-        "schema": {"type": "number", "exclusiveMinimum": 0},
+        "schema": {"type": "number", "minimum": 1},
     }
 }
 SECURITY: Final[Json] = {
     "token": {
         "type": "http",
         "scheme": "bearer",
-        "description": "Made by `bursty tokens create`. Not needed from the server's own machine.",
+        "description": "Made by `bursty tokens create`. Not needed on the server's own machine.",
     }
 }
 SCHEMAS: Final[dict[str, Json]] = {
@@ -170,13 +170,40 @@ def _problems(*statuses: int) -> Json:
 RESPONSES: Final[Json] = {str(status): _problem(status, words) for status, words in _PROBLEMS.items()}
 
 
-def _own(name: str, summary: str, answer: Json, scope: str | None, *more: int) -> Json:
+def security(scope: str, is_local: bool) -> list[Json]:
+    """What a request must show; an empty alternative: nothing."""
+    return [*([{}] if is_local else []), {"token": [scope]}]
+
+
+def own_paths(is_local: bool) -> dict[str, Json]:
+    """The server's own, by path."""
+    labels = _own("labels", "Say what was true", _answer("What became of each row.", schema=_ref("LabelReport")))
+    labels |= {
+        "description": "Late, repeated and corrected labels are fine. Each row is judged by itself.",
+        "requestBody": _LABELS,
+        "security": security("labels", is_local),
+    }
+    labels["responses"] |= _problems(400, 401, 403, 408, 413, 415, 431, 500, 503)
+    ready = _own("ready", "Whether it answers", _answer("It does."))
+    ready["responses"]["503"] = _answer("It waits for workers, or shuts down.")
+    metrics = _own("metrics", "Numbers for Prometheus", _answer("Text.", "text/plain", {"type": "string"}))
+    metrics["security"] = security("metrics", is_local)
+    metrics["responses"] |= _problems(401, 403)
+    return {
+        "/labels": {"post": labels},
+        "/health": {"get": _own("health", "Whether it is alive", _answer("It is."))},
+        "/ready": {"get": ready},
+        "/metrics": {"get": metrics},
+    }
+
+
+def _own(name: str, summary: str, answer: Json) -> Json:
     return {
         "operationId": f"server_{name}",
         "summary": summary,
         "tags": ["server"],
-        "security": [{"token": [scope]}] if scope else [],
-        "responses": {"200": answer} | _problems(*((401, 403) if scope else ()), *more),
+        "security": [],
+        "responses": {"200": answer},
     }
 
 
@@ -184,32 +211,16 @@ def _answer(description: str, media: str = "application/json", schema: Json | No
     return {"description": description, "content": {media: {"schema": schema or {"type": "object"}}}}
 
 
-_LABEL_EXAMPLE: Final = [{"prediction_id": "0197a3c45d6e7f8091a2b3c4d5e6f708", "y": 1}]
 _LABELS: Final[Json] = {
-    **_own("labels", "Say what was true", _answer("What became of each row.", schema=_ref("LabelReport")), "labels"),
-    "description": "Late, repeated and corrected labels are fine. Each row is judged by itself.",
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"anyOf": [_ref("Label"), {"type": "array", "items": _ref("Label")}]},
-                "example": _LABEL_EXAMPLE,
-            },
-            "text/csv": {
-                "schema": {"type": "string"},
-                "example": "prediction_id,y\n0197a3c45d6e7f8091a2b3c4d5e6f708,1\n",
-            },
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"anyOf": [_ref("Label"), {"type": "array", "items": _ref("Label")}]},
+            "example": [{"prediction_id": "0197a3c4-5d6e-7f80-91a2-b3c4d5e6f708", "y": 1}],
+        },
+        "text/csv": {
+            "schema": {"type": "string"},
+            "example": "prediction_id,y\n0197a3c4-5d6e-7f80-91a2-b3c4d5e6f708,1\n",
         },
     },
 }
-_LABELS["responses"] |= _problems(400, 408, 413, 415, 431, 500, 503)
-_WAITING: Final = _answer("It waits for workers, or shuts down.")
-OWN_PATHS: Final[dict[str, Json]] = {
-    "/labels": {"post": _LABELS},
-    "/health": {"get": _own("health", "Whether it is alive", _answer("It is."), None)},
-    "/ready": {"get": _own("ready", "Whether it answers", _answer("It does."), None)},
-    "/metrics": {
-        "get": _own("metrics", "Numbers for Prometheus", _answer("Text.", "text/plain", {"type": "string"}), "metrics")
-    },
-}
-OWN_PATHS["/ready"]["get"]["responses"]["503"] = _WAITING

@@ -34,16 +34,18 @@ def own_pages(
     *,
     title: str,
     version: str,
+    is_local: bool = False,
     later: bool = False,
 ) -> dict[str, Own]:
     """The docs are for everybody when every endpoint is; else for those who may ask the endpoints. ``store``: of
-    predictions, where any are logged. ``later``: make the docs when somebody asks for them."""
+    predictions, where any are logged. ``is_local``: only this machine reaches the server. ``later``: make the docs when
+    somebody asks for them."""
 
     @functools.cache
     def made() -> Mapping[str, Static]:
         from bursty.serving.page import pages
 
-        return pages(infos, mounts, title=title, version=version)
+        return pages(infos, mounts, title=title, version=version, is_local=is_local)
 
     if not later:
         made()
@@ -86,7 +88,7 @@ class Labels:
                 take_labels, self._store, content_type.decode("latin-1"), body, time.time(), self._keys
             )
         except LabelsRefused as error:
-            return await refuse(send, problems.bad_request(error.message, error.hint))
+            return await refuse(send, problems.problem(error.status, error.message, error.hint))
         except StoreError as error:
             return await refuse(send, problems.problem(503, error.message, error.hint, kind="store"))
         return await reply(send, 200, msgspec.json.encode(report.as_json()), b"application/json")

@@ -38,10 +38,12 @@ class Static(NamedTuple):
     body: bytes
 
 
-def pages(infos: Sequence[EndpointInfo], mounts: Sequence[MountSpec], *, title: str, version: str) -> dict[str, Static]:
-    """By their paths: the page, what belongs to it, and the OpenAPI document. ``title`` and ``version``: of the app."""
+def pages(
+    infos: Sequence[EndpointInfo], mounts: Sequence[MountSpec], *, title: str, version: str, is_local: bool = False
+) -> dict[str, Static]:
+    """By their paths: the page, what belongs to it, and the OpenAPI document. For the rest see ``openapi``."""
     assets = files("bursty.serving") / "static"
-    document = msgspec.json.encode(openapi(infos, title=title, version=version))
+    document = msgspec.json.encode(openapi(infos, title=title, version=version, is_local=is_local))
     return {
         "/docs": _static(b"text/html; charset=utf-8", docs(infos, mounts, title=title, version=version).encode()),
         "/docs/style.css": _static(b"text/css; charset=utf-8", (assets / "docs.css").read_bytes()),

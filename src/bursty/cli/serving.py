@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import signal
 import socket
 import sys
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -99,11 +102,28 @@ def _run(server: Server, listener: socket.socket, name: str) -> None:
     async def main() -> None:
         _show(server, listener, name)
         watcher = asyncio.create_task(_announce(server, time.monotonic()))
-        await runner.serve([listener])
+        with _ending_well():
+            await runner.serve([listener])
         watcher.cancel()
 
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as loop:
         loop.run(main())
+
+
+@contextlib.contextmanager
+def _ending_well() -> Generator[None]:
+    """uvicorn, ended by a signal, raises that once more when it is through, which would kill us before the stores are
+    closed."""
+
+    def pass_over(_number: int, _frame: object) -> None:
+        pass
+
+    before = {number: signal.signal(number, pass_over) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Asgi:

@@ -218,12 +218,15 @@ def test_a_database_of_a_newer_bursty(postgres: Postgres, url: str) -> None:
 def test_tables_of_others_are_left_alone(postgres: Postgres) -> None:
     url = postgres.database()
     with psycopg.connect(url) as connection:
-        connection.execute("CREATE TABLE runs (x int); CREATE TABLE alembic_version (version_num text)")
+        connection.execute(
+            "CREATE TABLE runs (x int); CREATE TABLE label (x int); CREATE TABLE alembic_version (version_num text)"
+        )
     SqlState(url).close()
     with psycopg.connect(url) as connection:
         names = [name for (name,) in connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
     assert sorted(names) == [
-        "alembic_version", "bursty_documents", "bursty_events", "bursty_outbox", "bursty_runs", "bursty_schema", "runs"
+        "alembic_version", "bursty_documents", "bursty_events", "bursty_label", "bursty_outbox", "bursty_prediction",
+        "bursty_prediction_input", "bursty_runs", "bursty_schema", "label", "runs",
     ]  # fmt: skip
     postgres.drop(url)
 

@@ -10,8 +10,7 @@ import msgspec
 from bursty.endpoints import EndpointSpec
 from bursty.errors import ConfigError
 from bursty.forms.offer_codec import reader_of
-from bursty.forms.offer_examples import example_of
-from bursty.forms.offer_read import Refused
+from bursty.forms.offer_examples import example_of, fitted
 from bursty.forms.offer_shape import Shape, by_pydantic
 from bursty.forms.offer_signature import MISSING, Offer, Parameter, read_offer
 
@@ -47,7 +46,7 @@ def schema_of(target: Any, spec: EndpointSpec) -> dict[str, Any]:
     offer = read_offer(target, spec)
     schemas, definitions = _schemas(offer)
     request = _request(offer, schemas, definitions)
-    response = _response(offer, *_schema(offer.result, f"the return type of {offer.name}", True))
+    result, defined = _schema(offer.result, f"the return type of {offer.name}", True)
     parameters = [_described(one, schemas[one.name], definitions) for one in offer.parameters]
     return {
         "methods": ["GET", "POST"] if offer.takes_get else ["POST"],
@@ -56,8 +55,8 @@ def schema_of(target: Any, spec: EndpointSpec) -> dict[str, Any]:
         "lists": list(offer.lists),
         "layout": offer.layout,
         "request": request,
-        "response": response,
-        "examples": _examples(offer, parameters, request, response),
+        "response": _response(offer, result, defined),
+        "examples": _examples(offer, parameters, request, {**result, "$defs": defined}),
         "doc": spec.description,
     }
 
@@ -136,8 +135,16 @@ def _described(one: Parameter, schema: Schema, definitions: Schema) -> dict[str,
     if "default" in found and one.default is not None:
         found["example"] = found["default"]
     else:
-        found["example"] = _valid(one, example_of(schema, definitions, one.name), found.get("default"))
+        made = _matrix(schema) if one.shape.container == "array" else example_of(schema, definitions, one.name)
+        found["example"] = fitted(made, reader_of(one.shape.reads).read, found.get("default"))
     return found
+
+
+def _matrix(schema: Schema) -> list[list[Any]]:
+    """Two rows of two numbers; of what the array holds."""
+    kinds: list[Schema] = schema.get("items", {}).get("anyOf", [])
+    number = example_of(next((one for one in kinds if one.get("type") != "array"), Schema()), {})
+    return [[number, number], [number, number]]
 
 
 def _plain(value: Any) -> Any:
@@ -155,16 +162,8 @@ def _model(value: Any) -> Any:
     return dump(mode="json")
 
 
-def _valid(one: Parameter, example: Any, otherwise: Any) -> Any:
-    """The example, unless the type refuses it: a pattern, or a check of the user's."""
-    try:
-        reader_of(one.shape.reads).read(msgspec.json.encode(example))
-    except Refused:
-        return otherwise
-    return example
-
-
-def _examples(offer: Offer, parameters: list[dict[str, Any]], request: Schema, response: Schema) -> dict[str, Any]:
+def _examples(offer: Offer, parameters: list[dict[str, Any]], request: Schema, schema: Schema) -> dict[str, Any]:
+    """``schema``: of the result, with its definitions."""
     inner = [one for one in parameters if one["in"] != "path"]
     made: Any
     if "examples" in request:
@@ -173,8 +172,13 @@ def _examples(offer: Offer, parameters: list[dict[str, Any]], request: Schema, r
         made = inner[0]["example"]
     else:
         made = {one["name"]: one["example"] for one in inner}
-    answer = example_of(response, response.get("$defs", {}), "result")
-    if offer.layout == "aligned" and isinstance(answer, list) and (listed := offer.listed):
-        items = made if offer.body == "array" else made.get(listed.name)
-        answer = (cast("list[Any]", answer) * len(items or ()))[: len(items or ())]
+    answer: Any = example_of(schema, schema.get("$defs", {}), "result")
+    answer = fitted(answer, reader_of(offer.result.reads).read, answer)
+    if offer.layout == "wrapped":
+        return {"request": made, "response": {"result": answer, "errors": []}}
+    if offer.layout != "plain" and not isinstance(answer, list):  # it has no hint
+        answer = [1.5]
+    if offer.listed is not None:
+        items: list[Any] = (made if offer.body == "array" else made.get(offer.listed.name)) or []
+        answer = (cast("list[Any]", answer) * len(items))[: len(items)]
     return {"request": made, "response": answer}

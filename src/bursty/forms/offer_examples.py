@@ -1,12 +1,15 @@
-"""Examples made from JSON schemas: always the same, valid for all that a schema says but patterns, fit to be read."""
+"""Examples made from JSON schemas: always the same, fit to be read, valid as far as a schema tells."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
-MAX_DEPTH = 6
+from bursty.forms.offer_read import Refused
+
+_ENDLESS: Any = object()
 _FORMATS = {
     "date": "2026-01-31",
     "date-time": "2026-01-31T09:30:00Z",
@@ -25,49 +28,113 @@ _SHARES = ("score", "probability", "proba", "share", "threshold", "confidence")
 Schema = Mapping[str, Any]
 
 
-def example_of(schema: Schema, definitions: Schema, name: str = "", depth: int = 0) -> Any:
+def example_of(schema: Schema, definitions: Schema, name: str = "") -> Any:
     """``definitions``: what ``#/$defs/…`` refers to; ``name``: of the field, which texts are made of."""
-    for key in ("examples", "enum"):
-        if schema.get(key):
-            return schema[key][0]
-    for key in ("const", "default"):
-        if key in schema and (key == "const" or schema[key] not in (None, [], {})):
-            return schema[key]
-    if depth > MAX_DEPTH:
-        return None
-    if "$ref" in schema:
-        target = definitions.get(schema["$ref"].rpartition("/")[2], {})
-        return example_of(target, definitions, name, depth + 1)
-    for key in ("anyOf", "oneOf", "allOf"):
-        if choices := schema.get(key):
-            return _first(choices, definitions, name, depth)
-    return _of_type(schema, definitions, name, depth)
+    found = _Examples(definitions).of(schema, name, ())
+    return None if found is _ENDLESS else found
 
 
-def _first(choices: list[Schema], definitions: Schema, name: str, depth: int) -> Any:
-    best = min(choices, key=lambda one: one.get("type") == "null")
-    return example_of(best, definitions, name, depth + 1)
+def fitted(example: Any, read: Callable[[bytes], Any], otherwise: Any) -> Any:
+    """The example, mended where ``read`` refuses it: schemas don't tell all that types do, such as that a text is a
+    time. ``otherwise``: what can't be mended, such as a text with a pattern.
+    """
+    tried: dict[str, Iterator[str]] = {}
+    for _ in range(100):
+        try:
+            read(json.dumps(example).encode())
+        except Refused as refused:
+            place = refused.faults[0].pointer
+            texts = tried.setdefault(place, iter(_FORMATS.values()))
+            if (text := next(texts, None)) is None:
+                return otherwise
+            example = _replaced(example, place.split("/")[1:], text)
+        else:
+            return example
+    return otherwise
 
 
-def _of_type(schema: Schema, definitions: Schema, name: str, depth: int) -> Any:
-    kind = schema.get("type")
-    if isinstance(kind, list):
-        kind = next((one for one in cast("list[str]", kind) if one != "null"), "null")
-    match kind:
-        case "string":
-            return _text(schema, name)
-        case "integer":
-            return int(_number(schema, 1, 1))
-        case "number":
-            return _number(schema, 0.5 if any(word in name.lower() for word in _SHARES) else 1.5, 0.5)
-        case "boolean":
-            return True
-        case "array":
-            return _items(schema, definitions, name, depth)
-        case "object":
-            return _fields(schema, definitions, depth)
-        case _:
-            return None
+def _replaced(value: Any, steps: list[str], text: str) -> Any:
+    """``value`` with a text at this place."""
+    if not steps:
+        return text
+    step, inner = steps[0].replace("~1", "/").replace("~0", "~"), steps[1:]
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        return {**fields, step: _replaced(fields.get(step), inner, text)}
+    if isinstance(value, list):
+        parts = cast("list[Any]", value)
+        return [_replaced(part, inner, text) if str(number) == step else part for number, part in enumerate(parts)]
+    return value
+
+
+class _Examples:
+    """``within``: the definitions that an example is a part of; one in itself would never end."""
+
+    def __init__(self, definitions: Schema) -> None:
+        self._definitions = definitions
+
+    def of(self, schema: Schema, name: str, within: tuple[str, ...]) -> Any:
+        for key in ("examples", "enum"):
+            if schema.get(key):
+                return schema[key][0]
+        for key in ("const", "default"):
+            if key in schema and (key == "const" or schema[key] not in (None, [], {})):
+                return schema[key]
+        if target := schema.get("$ref"):
+            target = target.rpartition("/")[2]
+            if target in within:
+                return _ENDLESS
+            return self.of(self._definitions.get(target, {}), name, (*within, target))
+        for key in ("anyOf", "oneOf", "allOf"):
+            if choices := schema.get(key):
+                best = sorted(choices, key=lambda one: one.get("type") == "null")
+                made = (self.of(one, name, within) for one in best)
+                return next((one for one in made if one is not _ENDLESS), _ENDLESS)
+        return self._of_type(schema, name, within)
+
+    def _of_type(self, schema: Schema, name: str, within: tuple[str, ...]) -> Any:
+        kind = schema.get("type")
+        if isinstance(kind, list):
+            kind = next((one for one in cast("list[str]", kind) if one != "null"), "null")
+        match kind:
+            case "string":
+                return _text(schema, name)
+            case "integer":
+                return int(_number(schema, 1, 1))
+            case "number":
+                return _number(schema, 0.5 if any(word in name.lower() for word in _SHARES) else 1.5, 0.5)
+            case "boolean":
+                return True
+            case "array":
+                return self._items(schema, name, within)
+            case "object":
+                return self._fields(schema, within)
+            case _:
+                return None
+
+    def _items(self, schema: Schema, name: str, within: tuple[str, ...]) -> list[Any]:
+        if fixed := schema.get("prefixItems"):
+            return [self.of(one, name, within) for one in fixed]
+        count = min(max(schema.get("minItems", 0), 2), schema.get("maxItems", 2))
+        items = schema.get("items")
+        if not items or schema.get("uniqueItems"):
+            count = min(count, 1)
+        made = self.of(items or {}, name.removesuffix("s"), within)
+        return [] if made is _ENDLESS else [made] * count
+
+    def _fields(self, schema: Schema, within: tuple[str, ...]) -> Any:
+        properties: Schema = schema.get("properties", {})
+        if properties:
+            made = {name: self.of(one, name, within) for name, one in properties.items()}
+            endless = {name for name, one in made.items() if one is _ENDLESS}
+            if endless & set(schema.get("required", ())):
+                return _ENDLESS
+            return {name: one for name, one in made.items() if name not in endless}
+        values = schema.get("additionalProperties")
+        if isinstance(values, Mapping):
+            made = self.of(cast(Schema, values), "name", within)
+            return {} if made is _ENDLESS else {"name": made}
+        return {"name": 1.5}
 
 
 def _text(schema: Schema, name: str) -> str:
@@ -96,24 +163,3 @@ def _number(schema: Schema, usual: float, step: float) -> float:
         if math.isfinite(rounded) and fits(rounded):
             return rounded
     return middle
-
-
-def _items(schema: Schema, definitions: Schema, name: str, depth: int) -> list[Any]:
-    if fixed := schema.get("prefixItems"):
-        return [example_of(one, definitions, name, depth + 1) for one in fixed]
-    count = min(max(schema.get("minItems", 0), 2), schema.get("maxItems", 2))
-    items = schema.get("items")
-    if not items or schema.get("uniqueItems"):
-        count = min(count, 1)
-    single = name.removesuffix("s")
-    return [example_of(items or {}, definitions, single, depth + 1) for _ in range(count)]
-
-
-def _fields(schema: Schema, definitions: Schema, depth: int) -> dict[str, Any]:
-    properties: Schema = schema.get("properties", {})
-    if properties:
-        return {name: example_of(one, definitions, name, depth + 1) for name, one in properties.items()}
-    values = schema.get("additionalProperties")
-    if isinstance(values, Mapping):
-        return {"name": example_of(cast(Schema, values), definitions, "name", depth + 1)}
-    return {"name": 1.5} if depth < MAX_DEPTH else {}

@@ -30,6 +30,9 @@ _WORDS = {
     "decimal": "a decimal number",
 }
 _EXPECTED = re.compile(r"Expected `([^`]+)`, got `([^`]+)`")
+_BOUND = re.compile(r"Expected `([^`]+)` (of length )?(>=|<=|>|<|==) (.+)")
+_BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than", "==": "exactly"}
+_COUNTED = {"str": "characters", "bytes": "bytes", "array": "items", "object": "fields"}
 _STEP = re.compile(r"\[(\d+|\.\.\.)\]|\.([^.\[]+)")
 
 
@@ -131,10 +134,18 @@ def _fault(error: Exception) -> Fault:
     missing = re.fullmatch(r"Object missing required field `(.+)`", text)
     if missing:
         return Fault(pointer(*steps, missing[1]), "is missing")
-    expected = _EXPECTED.fullmatch(text)
-    if expected:
-        text = f"must be {_words(expected[1])}, not {_words(expected[2])}"
-    return Fault(pointer(*steps), text.replace("`", ""))
+    return Fault(pointer(*steps), _in_words(text))
+
+
+def _in_words(text: str) -> str:
+    if expected := _EXPECTED.fullmatch(text):
+        found = "one with decimals" if expected.groups() == ("int", "float") else _words(expected[2])
+        return f"must be {_words(expected[1])}, not {found}"
+    if bound := _BOUND.fullmatch(text):
+        kind, length, sign, limit = bound.groups()
+        limit = limit.removesuffix(".0")
+        return f"must have {_BOUNDS[sign]} {limit} {_COUNTED[kind]}" if length else f"must be {_BOUNDS[sign]} {limit}"
+    return text.replace("`", "")
 
 
 def _words(kinds: str) -> str:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, g
 import msgspec
 
 Kind = Literal["scalar", "list", "object", "value"]
-Container = Literal["list", "array", "frame"]
+Container = Literal["list", "array", "frame", "series"]
 
 _SCALARS = (int, float, str, bytes, enum.Enum, dt.date, dt.time, dt.timedelta, uuid.UUID, decimal.Decimal, type(None))
 _LISTS = (list, abc.Sequence, abc.Collection, abc.Iterable, abc.MutableSequence)
@@ -30,8 +30,8 @@ _NUMBERS: dict[str, Any] = {"f": float, "i": int, "u": int, "b": bool, "U": str,
 @dataclass(frozen=True, slots=True)
 class Shape:
     """``kind``: "value" is any other JSON. Of a list: ``item``, the hint of its elements, and ``container``, what it
-    becomes: a list or tuple as the hint says, an array of numpy's or a frame of pandas'. ``reads``: the hint that JSON
-    is read by. ``nullable``: ``None`` is allowed.
+    becomes: a list or tuple as the hint says, an array of numpy's, a frame or series of pandas'. ``reads``: the hint
+    that JSON is read by. ``nullable``: ``None`` is allowed.
     """
 
     kind: Kind
@@ -51,9 +51,11 @@ def shape_of(hint: Any) -> Shape:
         number = _NUMBERS.get(getattr(dtype, "kind", "f"), float)
         item = Any if number is Any else Union[number, list[number]]  # noqa: UP007
         return Shape("list", _nullable(list[item], nullable), nullable, item, "array", dtype)
-    if is_frame(origin):
+    if is_pandas(origin, "DataFrame"):
         item = next((one for one in metadata if fields_of(one) is not None), dict[str, Any])
         return Shape("list", _nullable(list[item], nullable), nullable, item, "frame")
+    if is_pandas(origin, "Series"):
+        return Shape("list", _nullable(list[Any], nullable), nullable, Any, "series")
     arguments = get_args(inner)
     if origin in _LISTS:
         return Shape("list", hint, nullable, arguments[0] if arguments else Any)
@@ -103,9 +105,9 @@ def is_array(kind: Any) -> bool:
     return kind is not None and kind is getattr(sys.modules.get("numpy"), "ndarray", None)
 
 
-def is_frame(kind: Any) -> bool:
-    """Whether it is ``pandas.DataFrame``, without importing pandas."""
-    return kind is not None and kind is getattr(sys.modules.get("pandas"), "DataFrame", None)
+def is_pandas(kind: Any, name: str) -> bool:
+    """Whether it is this class of pandas', without importing pandas."""
+    return kind is not None and kind is getattr(sys.modules.get("pandas"), name, None)
 
 
 def _dtype(hint: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
@@ -21,27 +20,12 @@ from bursty.runtime.endpoint_lists import Listed, split_list
 from bursty.runtime.endpoint_problems import Problem
 from bursty.runtime.endpoint_request import Asked, Requests
 from bursty.runtime.endpoint_results import Results, Unfit, as_list
-from bursty.runtime.endpoint_rows import Rows
+from bursty.runtime.endpoint_rows import Rows, scrubbed
 from bursty.runtime.faults import format_traceback
 from bursty.runtime.model import loaded_versions
 
 MAX_TRACEBACK = 4000
 MOST_TRACEBACKS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointRef:
-    """Names an endpoint; unpickled, it is the ``Endpoint``. The server pickles it and never opens it.
-
-    ``target``: module or file that declares the app named ``app``.
-    """
-
-    target: str
-    app: str
-    name: str
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return open_endpoint, (self.target, self.app, self.name)
 
 
 def open_endpoint(target: Any, app: str, name: str) -> Endpoint:
@@ -75,10 +59,10 @@ class Endpoint:
         self._requests = Requests(offer, spec)
         self._results = Results(offer.result)
         self._rows = Rows(spec.log) if spec.log is not None else None
+        self._hidden = frozenset(spec.log.redact if spec.log else ())
         self._caller = Caller(target, offer)
         self._listed = offer.listed
         self._splits = offer.body == "array" and self._listed is not None and len(offer.parameters) == 1
-        self._ready = False
 
     @classmethod
     def of(cls, app: Any, name: str) -> Endpoint:
@@ -86,11 +70,14 @@ class Endpoint:
         return cls(app.offered[name], app.endpoints[name])
 
     def warm(self) -> bytes:
-        """Load what the class loads. The answer's body: ``{"models": {"classifier": 3}}``, the versions opened here."""
+        """Load what the class loads. The answer's body: ``{"models": {"classifier": 3}}``, the versions opened here;
+        or a problem whose detail ends with the traceback, for the endpoint's log.
+        """
         try:
-            self._start()
-        except Problem as problem:
-            return problem.packed()
+            self._caller.start()
+        except Exception as error:
+            trace = format_traceback(error)
+            return self._cant_start(error, f"\n{trace[-MAX_TRACEBACK:]}").packed()
         return pack_answer(200, msgspec.json.encode({"models": loaded_versions()}))
 
     def answer(self, request: bytes) -> bytes:
@@ -101,11 +88,14 @@ class Endpoint:
             asked = self._read(query, body)
             if asked.listed is None:
                 return self._answer_whole(asked)
-            if self._is_long(asked.listed) and not is_piece(request):
+            if self._is_long(asked.listed, body) and not is_piece(request):
                 return self._in_pieces(body, asked.listed.count)
             return self._answer_items(asked, asked.listed, self._score(asked.arguments, asked.listed.values))
         except Problem as problem:
             return problem.packed()
+        except Exception as error:  # a property or a __repr__ of the user's, say
+            self._tell(format_traceback(error))
+            return self._raised(said(error)).packed()
 
     def answer_together(self, requests: list[bytes]) -> list[bytes]:
         """Many at once, by one call of the user's function; each as ``answer`` would."""
@@ -126,38 +116,37 @@ class Endpoint:
         try:
             self._start()
             listed = self._read(*unpack_request(request)).listed
-        except Problem:
+        except Exception:  # answer() says it
             return None
-        return None if listed is None or not listed.values or self._is_long(listed) else listed
+        return None if listed is None or not listed.values or self._is_long(listed, b"-") else listed
 
     def _answer_group(self, requests: list[bytes], waiting: dict[int, Listed]) -> dict[int, bytes]:
         together = [item for listed in waiting.values() for item in listed.values]
         try:
             results = self._score({}, together)
-        except Problem:  # of which of them? each says it by itself
+            answers: dict[int, bytes] = {}
+            start = 0
+            for number, listed in waiting.items():
+                end = start + len(listed.values)
+                answers[number] = self._answer_items(Asked(listed=listed), listed, results[start:end])
+                start = end
+        except Exception:  # because of which of them? each says it by itself
             return {number: self.answer(requests[number]) for number in waiting}
-        answers: dict[int, bytes] = {}
-        start = 0
-        for number, listed in waiting.items():
-            end = start + len(listed.values)
-            answers[number] = self._answer_items(Asked(listed=listed), listed, results[start:end])
-            start = end
         return answers
 
     # The parts of an answer
 
     def _start(self) -> None:
-        if self._ready:
-            return
+        """Raises ``Problem``."""
         try:
             self._caller.start()
         except Exception as error:
-            trace = format_traceback(error)
-            self._tell(trace)
-            detail = f"{self._offer.name} can't start: {said(error)}"
-            title = "The endpoint can't start"
-            raise Problem(500, "start", title, detail, raised=True, traceback=trace[-MAX_TRACEBACK:]) from None
-        self._ready = True
+            self._tell(format_traceback(error))
+            raise self._cant_start(error) from None
+
+    def _cant_start(self, error: Exception, more: str = "") -> Problem:
+        detail = f"{self._offer.name} can't start: {said(error)}{more}"
+        return Problem(500, "start", "The endpoint can't start", detail, raised=True)
 
     def _read(self, query: bytes, body: bytes) -> Asked:
         try:
@@ -165,8 +154,7 @@ class Endpoint:
         except NoJson as error:
             raise problems.no_json(body, error) from None
         except Refused as error:
-            hidden = self.spec.log.redact if self.spec.log else ()
-            raise problems.refused(error.faults, body, hidden) from None
+            raise problems.refused(error.faults, body, self._hidden) from None
 
     def _score(self, arguments: dict[str, Any], items: Sequence[Any]) -> list[Any]:
         """A result or ``Failed`` for each. Raises ``Problem``."""
@@ -200,8 +188,8 @@ class Endpoint:
         if listed.refused:
             left = iter(results)
             values = [listed.refused.get(number) or next(left) for number in range(listed.count)]
-        body, is_whole = self._results.many(values)
-        flags = 0 if is_whole else SOME_FAILED
+        body, values, whole = self._results.many(values)
+        flags = 0 if whole else SOME_FAILED
         log = b""
         if self._rows is not None:
             items = listed.spread() if self._rows.looks_at_items else None
@@ -222,7 +210,7 @@ class Endpoint:
             result = self._caller.call(asked.arguments)
         except Exception as error:
             self._tell(format_traceback(error))
-            raise Problem(500, "raised", "The endpoint raised an error", said(error), raised=True) from None
+            raise self._raised(scrubbed(said(error), asked.arguments, self._hidden)) from None
         try:
             if self._offer.layout == "joined":
                 return self._answer_joined(asked, [*as_list(result), *asked.refused])
@@ -237,16 +225,26 @@ class Endpoint:
         log = self._rows.write([result], [_given(asked.sources)], asked.arguments) if self._rows else b""
         return pack_answer(200, body, flags=flags, log=log)
 
+    def _raised(self, detail: str) -> Problem:
+        return Problem(500, "raised", "The endpoint raised an error", detail, raised=True)
+
     def _answer_joined(self, asked: Asked, values: list[Any]) -> bytes:
         """A list of results, then an error for each element that was refused. The log's first row has the input."""
-        body, is_whole = self._results.many(values)
+        body, values, whole = self._results.many(values)
         inputs = [_given(asked.sources), *[None] * (len(values) - 1)]
-        log = self._rows.write(values, inputs[: len(values)], asked.arguments) if self._rows else b""
-        flags = 0 if is_whole else SOME_FAILED
+        log = self._rows.write(values, inputs[: len(values)], self._common(asked)) if self._rows else b""
+        flags = 0 if whole else SOME_FAILED
         return pack_answer(200, body, items=len(values), flags=flags, log=log)
 
-    def _is_long(self, listed: Listed) -> bool:
-        return self._splits and listed.count > self.spec.chunk
+    def _common(self, asked: Asked) -> dict[str, Any]:
+        """What all rows of a log may need to know; what was refused, too, when nobody may read what it holds."""
+        if not self._hidden:
+            return asked.arguments
+        return {**asked.arguments, "": msgspec.json.decode(msgspec.json.encode(_given(asked.sources)))}
+
+    def _is_long(self, listed: Listed, body: bytes) -> bool:
+        """Whether it is shared out. A list in a query string is not."""
+        return self._splits and listed.count > self.spec.chunk and bool(body)
 
     def _in_pieces(self, body: bytes, count: int) -> bytes:
         parts, size = split_list(body), self.spec.chunk

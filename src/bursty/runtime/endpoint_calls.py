@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import inspect
 import sys
@@ -30,7 +29,7 @@ class Caller:
         self._name = offer.name
         self._function: Callable[..., Any] | None = None if inspect.isclass(target) else target
         self._builders = {one.name: _builder(one.shape) for one in offer.parameters if one.shape.container != "list"}
-        self._runner: asyncio.Runner | None = None
+        self._loop: Any = None
 
     def start(self) -> None:
         """Raises what the constructor of the class raises."""
@@ -63,9 +62,17 @@ class Caller:
 
     def _awaited(self, coroutine: Any) -> Any:
         """On the worker's one event loop, so that clients made in the constructor stay usable."""
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        return self._runner.get_loop().run_until_complete(coroutine)
+        import asyncio  # a cold start feels it
+        from concurrent.futures import ThreadPoolExecutor
+
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self._loop.run_until_complete(coroutine)
+        with ThreadPoolExecutor(1) as thread:  # a test client, which has a loop of its own in this thread
+            return thread.submit(self._loop.run_until_complete, coroutine).result()
 
 
 def each(
@@ -94,6 +101,8 @@ def _builder(shape: Shape) -> Callable[[list[Any]], Any]:
     if shape.container == "array":
         array = cast(Any, sys.modules["numpy"]).array
         return lambda items: array(items, dtype=shape.dtype)
+    if shape.container == "series":
+        return cast(Any, sys.modules["pandas"]).Series
     frame = cast(Any, sys.modules["pandas"]).DataFrame
     columns = list(fields_of(shape.item) or ()) or None
     return lambda items: frame([_record(item) for item in items], columns=columns)

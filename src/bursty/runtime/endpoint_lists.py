@@ -57,8 +57,8 @@ class Listed:
         return [number for number in range(self.count) if number not in self.refused]
 
     def spread(self) -> list[Any]:
-        """The valid elements at their positions, ``None`` at others."""
-        values: list[Any] = [None] * self.count
+        """All elements at their positions: the valid ones, and the others as plain data."""
+        values: list[Any] = list(map(_plain, self.parts)) if self.refused and self.parts else [None] * self.count
         for position, value in zip(self.positions(), self.values, strict=True):
             values[position] = value
         return values
@@ -183,6 +183,10 @@ def judge(parts: Sequence[Part], read: Callable[[Any], Any]) -> dict[int, Failed
             first = error.faults[0]
             refused[number] = Failed(first.message, first.pointer)
     return refused
+
+
+def _plain(part: Part) -> Any:
+    return part if isinstance(part, str) else msgspec.json.decode(part)
 
 
 def _is_null(data: bytes | msgspec.Raw) -> bool:

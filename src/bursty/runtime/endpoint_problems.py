@@ -9,7 +9,9 @@ import msgspec
 
 from bursty.core.answers import RAISED, pack_answer
 from bursty.forms.offer_read import Fault, NoJson
+from bursty.forms.offer_read import no_json as why_no_json
 from bursty.forms.plain import short
+from bursty.runtime.endpoint_rows import scrubbed
 
 MOST_FAULTS = 100
 _GONE: Any = object()
@@ -52,12 +54,10 @@ def no_json(body: bytes, error: NoJson) -> Problem:
 
 def _position(body: bytes) -> int | None:
     """Of what was found in a part of the body: looked for in the whole of it."""
-    from bursty.forms.offer_read import no_json as why
-
     try:
         msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return why(error).position
+        return why_no_json(error).position
     return None
 
 
@@ -69,27 +69,27 @@ def _number_words(body: bytes, position: int, message: str) -> tuple[int, str]:
     return position, message
 
 
-def refused(faults: Collection[Fault], body: bytes, hidden: Collection[str]) -> Problem:
-    """The request's types refuse it. ``hidden``: fields whose values are not shown."""
-    whole = _decoded(body)
+def refused(faults: Collection[Fault], body: bytes, hidden: frozenset[str]) -> Problem:
+    """The request's types refuse it. ``hidden``: fields whose values are not shown.
+
+    A body that is no JSON behind the place where a type refused it is still no JSON.
+    """
+    try:
+        whole = msgspec.json.decode(body) if body.strip() else _GONE
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        return no_json(body, why_no_json(problem))
     errors: list[dict[str, Any]] = []
     for fault in list(faults)[:MOST_FAULTS]:
         steps = fault.pointer.split("/")[1:]
-        error: dict[str, Any] = {"pointer": fault.pointer, "message": fault.message}
+        message = scrubbed(fault.message, whole, hidden) if whole is not _GONE else fault.message
+        error: dict[str, Any] = {"pointer": fault.pointer, "message": message}
         value = _GONE if any(step in hidden for step in steps) else _walk(whole, steps)
         errors.append(error if value is _GONE or not steps else {**error, "value": short(value)})
     first = errors[0]
-    detail = f"{first['pointer'].lstrip('/') or 'The request'}: {first['message']}"
+    detail = f"{first['pointer'][1:]}: {first['message']}" if first["pointer"] else f"The body {first['message']}"
     if len(faults) > 1:
         detail += f" (and {len(faults) - 1} more)"
     return Problem(422, "invalid", "The request does not fit", detail, errors=errors)
-
-
-def _decoded(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body) if body else _GONE
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _GONE
 
 
 def _walk(value: Any, steps: list[str]) -> Any:

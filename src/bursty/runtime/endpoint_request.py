@@ -14,6 +14,7 @@ from bursty.forms.offer_codec import reader_of
 from bursty.forms.offer_read import Fault, NoJson, Refused
 from bursty.forms.offer_signature import MISSING, Offer, Parameter, pointer
 from bursty.runtime.endpoint_lists import Failed, Listed, ListReader, ObjectReader, located, split_object
+from bursty.runtime.endpoint_problems import Problem
 
 Texts = Mapping[str, list[str]]
 
@@ -48,7 +49,7 @@ class Requests:
         self._in_fields = offer.body == "fields"
 
     def read(self, query: bytes, body: bytes) -> Asked:
-        """Raises ``NoJson``, and ``Refused`` when the request as a whole can't be taken."""
+        """Raises ``NoJson``, ``Problem``, and ``Refused`` when the request as a whole can't be taken."""
         if not body.isascii():
             _check_utf8(body)
         texts: Texts = _texts(query) if query else {}
@@ -63,7 +64,7 @@ class Requests:
                 elif one.name in texts:
                     slot.texts(asked, texts[one.name])
                 elif one.default is MISSING:
-                    faults.append(Fault(place, "is missing" if place else "the body is missing: send JSON"))
+                    faults.append(Fault(place, "is missing"))
                 else:
                     asked.arguments[one.name] = one.default
             except Refused as refused:
@@ -152,4 +153,5 @@ def _texts(query: bytes) -> Texts:
     try:
         return cast(Texts, parse_qs(query.decode("ascii"), keep_blank_values=True, errors="strict"))
     except ValueError:
-        raise Refused([Fault("", "the query string is not UTF-8, percent-encoded")]) from None
+        title = "The query string can't be read"
+        raise Problem(400, "query", title, "The query string is not UTF-8, percent-encoded.") from None

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -36,6 +36,14 @@ _NONFINITE = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 """A float of MessagePack that is NaN or infinite. May also be found where there is none, but that is rare."""
 
 
+class Written(NamedTuple):
+    """A list as JSON. ``values``: with ``Failed`` for those, too, that can't be written. ``whole``: there is none."""
+
+    body: bytes
+    values: list[Any]
+    whole: bool
+
+
 class Results:
     """Writes the results of one endpoint."""
 
@@ -49,16 +57,15 @@ class Results:
         """Raises ``Unfit``."""
         return _written(self._whole, value)
 
-    def many(self, values: list[Any]) -> tuple[bytes, bool]:
-        """A list, and whether all have a value. ``Failed`` stands for an item without one, and is put where a value
-        can't be written.
-        """
+    def many(self, values: list[Any]) -> Written:
+        """A list. ``Failed`` stands for an item without a value."""
         if Failed not in map(type, values):
             try:
-                return self._all(values), True
+                return Written(self._all(values), values, True)
             except Exception:  # some value can't be written; which one is found below
                 pass
         texts: list[bytes] = []
+        values = [*values]  # the user's function may keep its own
         for number, value in enumerate(values):
             if type(value) is not Failed:
                 try:
@@ -67,7 +74,7 @@ class Results:
                 except Unfit as unfit:
                     values[number] = value = Failed(str(unfit), unfit.field, raised=True)
             texts.append(msgspec.json.encode(value.as_json()))
-        return b"[" + b",".join(texts) + b"]", False
+        return Written(b"[" + b",".join(texts) + b"]", values, all(type(value) is not Failed for value in values))
 
     def _all(self, values: list[Any]) -> bytes:
         """At one go. Raises what writing raises, and ``Unfit`` when some number isn't finite."""

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import msgspec
 
-from bursty.core.matched import matched
+from bursty.core.matched import matched, without
 from bursty.endpoints import Log
 from bursty.runtime.endpoint_lists import Failed
 from bursty.runtime.plain import NotPlain, to_plain
@@ -38,8 +38,7 @@ class Rows:
         items: Sequence[Any] | None = None,
     ) -> bytes:
         """``values``: of items, ``Failed`` where there is none. ``inputs``: what was given for each, as JSON (``Raw``)
-        or values. ``others``: arguments that they have in common. ``items``: the elements themselves, ``None`` for
-        refused ones.
+        or values. ``others``: arguments that they have in common. ``items``: the elements themselves.
         """
         count = len(values)
         given: Iterable[Any] = repeat(_NULL, count)
@@ -98,25 +97,17 @@ class Rows:
     def _error(self, value: Any, item: Any, others: Mapping[str, Any]) -> str | None:
         if type(value) is not Failed:
             return None
-        return scrubbed(value.message, [item, dict(others)], self._redact) if self._redact else value.message
+        return scrubbed(value.message, [item, dict(others)], self._redact)
 
     def _redacted(self, given: Any) -> Any:
         plain = msgspec.json.decode(given if isinstance(given, msgspec.Raw) else _encode(given))
         return without(plain, self._redact)
 
 
-def without(value: Any, names: frozenset[str]) -> Any:
-    """Plain data without these fields, at any depth."""
-    if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value).items()
-        return {name: without(inner, names) for name, inner in fields if name not in names}
-    if isinstance(value, list):
-        return [without(inner, names) for inner in cast("list[Any]", value)]
-    return value
-
-
 def scrubbed(message: str, given: Any, names: frozenset[str]) -> str:
     """``message`` with dots for what these fields hold anywhere in ``given``."""
+    if not names:
+        return message
     try:
         held = _held(to_plain(given), names, False)
     except NotPlain:

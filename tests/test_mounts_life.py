@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 
 from bursty.errors import WorkerLost
 from bursty.serving.mounts import mount_at
-from bursty.serving.mounts_child import LAST_DELAY, restart_delay
+from bursty.serving.mounts_child import LAST_DELAY, LAST_DELAY_UP, restart_delay
 from mounting import Front, eventually, mounted, spec
 from processes import is_alive
 
@@ -175,10 +175,11 @@ def test_nothing_is_mounted_there() -> None:
 
 
 def test_the_pause_before_a_restart_grows_to_a_limit() -> None:
-    delays = [restart_delay(failures) for failures in range(1, 20)]
-    assert delays[0] == 0
-    assert delays == sorted(delays)
-    assert delays[-1] == LAST_DELAY
+    for was_up, limit in ((True, LAST_DELAY_UP), (False, LAST_DELAY)):
+        delays = [restart_delay(failures, was_up=was_up) for failures in range(1, 2000)]
+        assert delays[0] == 0
+        assert delays == sorted(delays)
+        assert delays[-1] == limit
 
 
 def test_clients_that_leave_make_no_room_for_more_threads() -> None:

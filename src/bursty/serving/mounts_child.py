@@ -16,7 +16,7 @@ Launch = Callable[[str, int], "Future[Any]"]
 """Start a process that will listen at this path; the number says which of the mount's processes it is. The future ends
 with the process; cancelling it kills it. Called on a thread: it may take long."""
 
-FIRST_DELAY, LAST_DELAY = 0.5, 30.0
+FIRST_DELAY, LAST_DELAY, LAST_DELAY_UP = 0.5, 30.0, 2.0
 STEADY_SECONDS = 60.0
 """A process that was up for so long has not failed to start: the next one is started at once."""
 LOOK_SECONDS = 0.02
@@ -25,9 +25,11 @@ FAREWELL_SECONDS = 5.0
 """How long a process may take to end, once it has no connections."""
 
 
-def restart_delay(failures: int) -> float:
-    """Seconds to wait before a process is started again that ended ``failures`` times in a row."""
-    return 0.0 if failures <= 1 else min(FIRST_DELAY * 2 ** (failures - 2), LAST_DELAY)
+def restart_delay(failures: int, *, was_up: bool) -> float:
+    """Seconds to wait before a process is started again that ended ``failures`` times in a row. ``was_up``: it had come
+    up the last time, so most likely it will; others wait until somebody has mended something."""
+    limit = LAST_DELAY_UP if was_up else LAST_DELAY
+    return 0.0 if failures <= 1 else min(FIRST_DELAY * 2.0 ** min(failures - 2, 10), limit)
 
 
 class Child:
@@ -60,6 +62,7 @@ class Child:
         self._idle: list[Link] = []
         self._leash: Link | None = None
         self._future: Future[Any] | None = None
+        self._came_up = False
         self._is_stopping = False
         self._keeper: asyncio.Task[None] | None = None
 
@@ -132,11 +135,12 @@ class Child:
         failures = 0
         while not self._is_stopping:
             began = loop.time()
+            self._came_up = False
             why = await self._live()
             if self._is_stopping:
                 return
             failures = 1 if loop.time() - began > STEADY_SECONDS else failures + 1
-            delay = restart_delay(failures)
+            delay = restart_delay(failures, was_up=self._came_up)
             again = f"in {delay:g} s" if delay else "now"
             self._say(f"{self._title}: its process {self._number} ended, and is started again {again}: {why}")
             self.next_start = loop.time() + delay
@@ -150,7 +154,7 @@ class Child:
             self._future = await asyncio.to_thread(self._launched, self._path)
             end = asyncio.wrap_future(self._future)
             if await self._comes_up(end):
-                self.is_up = True
+                self.is_up = self._came_up = True
                 self._changed()
                 await self._is_let_go()
                 self.is_up = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -12,13 +13,15 @@ from bursty.engine.code import encode_function
 from bursty.engine.encode import block_of_calls, encode_call
 from bursty.engine.futures import CallFuture, FutureBlock
 from bursty.engine.session import Session
-from bursty.errors import RemoteError
+from bursty.errors import RemoteError, WorkerLost
 from bursty.runtime.faults import describe_error
 from bursty.runtime.mounted import run_mounted
 from bursty.serving.mounts_child import Launch
 from bursty.values import Status, WorkerSpec
 
 TRACEBACK_LINES = 16
+CALL_NAME = re.compile(r"^call \d+, .*?\(worker w\d+, attempt \d+\): ", re.DOTALL)
+IMPORT_FRAMES = re.compile(r' +File "[^"]*importlib[^"]*", line .*\n(    .*\n)*')
 
 
 def engine_launch(session: Session, spec: MountSpec, *, target: str, app: str, version: str | None = None) -> Launch:
@@ -51,7 +54,7 @@ def _told(call: CallFuture[Any]) -> Future[Any]:
     def done(_call: Any) -> None:
         outcome = None if call.cancelled() else call.sealed()
         if isinstance(outcome, Failed):
-            told.set_exception(outcome.error)
+            told.set_exception(_without_call(outcome.error))
         elif isinstance(outcome, Sealed) and outcome.status is Status.ERROR:
             told.set_exception(_in_words(describe_error(outcome.payload)))
         else:
@@ -71,9 +74,14 @@ class _Told(Future[Any]):
         return self._call.cancel()
 
 
+def _without_call(error: BaseException) -> BaseException:
+    """What became of the process; that it is a call for the engine is of no use to readers."""
+    return type(error)(CALL_NAME.sub("", error.message), error.hint) if isinstance(error, WorkerLost) else error
+
+
 def _in_words(about: dict[str, Any]) -> RemoteError:
     """Errors of ours say what to do; of others, the end of the traceback tells where."""
     if about["type"].startswith("bursty."):
         return RemoteError(about["message"])
-    lines = about["traceback"].rstrip().splitlines()[-TRACEBACK_LINES:]
+    lines = IMPORT_FRAMES.sub("", about["traceback"]).rstrip().splitlines()[-TRACEBACK_LINES:]
     return RemoteError("\n".join([f"{about['type']}: {about['message']}", *lines]))

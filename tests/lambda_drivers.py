@@ -6,7 +6,7 @@ Either way ``client`` is an httpx client. On Lambda everything stands still as s
 import base64
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,16 +36,16 @@ class Served:
 
 
 @contextmanager
-def on_server(source: str, folder: Path, **environ: str) -> Iterator[Served]:
+def on_server(source: str, folder: Path, **environ: str) -> Generator[Served]:
     environ = {**_home(folder), **environ}
     project = folder / "project"
     project.mkdir(exist_ok=True)
-    with serving(source, project, **environ) as server, Stage(load_settings(project, environ)) as stage:
+    with serving(source, project, ready=True, **environ) as server, Stage(load_settings(project, environ)) as stage:
         yield Served(server.client, stage)
 
 
 @contextmanager
-def on_lambda(source: str, folder: Path, *, timeout: float = 60.0, **environ: str) -> Iterator[Served]:
+def on_lambda(source: str, folder: Path, *, timeout: float = 60.0, **environ: str) -> Generator[Served]:
     home = _home(folder)
     environ = {"BURSTY_STATE": f"sqlite:///{folder / 'home' / 'state.sqlite'}", **environ}
     with Stage(load_settings(folder, {**home, **environ})) as stage:

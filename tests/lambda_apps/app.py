@@ -43,20 +43,24 @@ def misbehave(fault: str) -> None:
 DEFAULT = Default({"score": -1.0}, each=True)
 
 
-@app.endpoint("/predict", deadline="20 s", timeout="2 s", fallback=DEFAULT, auth="public")
+@app.endpoint("/predict", deadline="20 s", concurrency=1, fallback=DEFAULT, auth="public")
 def predict(items: list[Item]) -> list[Score]:
     for item in items:
         misbehave(item.fault)
     return [Score(2 * item.x) for item in items]
 
 
-@app.endpoint("/double", deadline="20 s", timeout="2 s", auth="public", log=False)
+for fault in ("segfault", "loop", "sleep"):  # each with workers of its own, for a late one is there for long
+    app.endpoint(f"/{fault}", name=fault, deadline="20 s", concurrency=1, fallback=DEFAULT, auth="public")(predict)
+
+
+@app.endpoint("/double", deadline="20 s", concurrency=1, auth="public", log=False)
 def double(x: float, fault: str = "") -> float:
     misbehave(fault)
     return 2 * x
 
 
-@app.endpoint("/rank/{user}", deadline="20 s", timeout="2 s", fallback="last_good", auth="public")
+@app.endpoint("/rank/{user}", deadline="20 s", concurrency=1, fallback="last_good", auth="public")
 def rank(user: str) -> list[str]:
     if Path(os.environ["SHOP"], "slow").exists():
         time.sleep(60)

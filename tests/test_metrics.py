@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bursty.endpoints import AnswerKind
-from bursty.serving.metrics import METRICS, PARTS, Metrics
+from bursty.endpoints import AnswerKind, Log
+from bursty.serving.answers import Answers
+from bursty.serving.metrics import METRICS, PARTS, Metrics, watch_stores
+from bursty.serving.predictions import PredictionWriter
+from bursty.stores.predictions import MemoryPredictions
 
 
 def read(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -90,6 +93,23 @@ def test_counters_gauges_and_what_others_count() -> None:
     found = read(metrics)
     assert found[key("queue_length", endpoint="rank")] == 0
     assert key("workers", endpoint="rank", state="ready") not in found
+
+
+def test_the_cache_and_the_log_tell_what_they_count() -> None:
+    metrics = Metrics()
+    answers, log = Answers(), PredictionWriter(MemoryPredictions())
+    watch_stores(metrics, answers, log)
+    watch_stores(metrics, None, None)
+    answers.remember(b"key", b"answer", 10.0)
+    for name in (b"key", b"other", b"another"):
+        answers.recall_now(name)
+    for number in range(4):
+        log.add("rank", Log(), str(number), 1000, "v1", 1.0, AnswerKind.FRESH, request=b"R\n{}")
+    log.close()
+    found = read(metrics)
+    assert [found[key("cache_total", what=what)] for what in ("hit", "miss", "error")] == [1, 2, 0]
+    assert [found[key("predictions_total", what=what)] for what in ("in", "out", "dropped")] == [4, 4, 0]
+    answers.close()
 
 
 def test_labels_must_fit() -> None:

@@ -15,7 +15,7 @@ from bursty.engine.code import Code
 from bursty.runtime.endpoint_ref import EndpointRef
 from bursty.serving.access import TokenBook, is_loopback
 from bursty.serving.infos import endpoints_of, mounts_of
-from bursty.serving.metrics import Metrics
+from bursty.serving.metrics import Metrics, watch_stores
 from bursty.serving.mounts import Mount
 from bursty.serving.pool import Floor, Pool
 from bursty.serving.predictions import PredictionWriter
@@ -42,6 +42,7 @@ def build_server(stage: Stage, version: str, host: str, say: Say, *, access_log:
     metrics = Metrics()
     answers = stage.answers if any(info.spec.fallback for info in infos) else None
     log = PredictionWriter(stage.predictions) if any(info.spec.log for info in infos) else None
+    watch_stores(metrics, answers, log)
     services = [Service(info, answers, log if info.spec.log else None, metrics) for info in infos]
     floor = Floor(floor_backend(stage, usable_cores()), desk_of(stage), say)
     module: str = manifest["describe"]["module"]

@@ -15,6 +15,9 @@ from bursty.endpoints import AnswerKind
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from bursty.serving.answers import Answers
+    from bursty.serving.predictions import PredictionWriter
+
 MEDIA_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 PARTS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.5, 2.0, 5.0)
 """Bounds of an endpoint's latency buckets, as parts of its deadline: close together where it matters."""
@@ -42,7 +45,7 @@ METRICS: Final[Mapping[str, Series]] = {
     "worker_losses": Series("counter", ("endpoint",), "Workers that died by themselves."),
     "sheds": Series("counter", ("endpoint",), "Requests turned away early since they would have been late."),
     "hangups": Series("counter", ("endpoint",), "Requests whose client hung up before its answer."),
-    "predictions": Series("counter", ("what",), "Predictions of the log: in, out (written), dropped."),
+    "predictions": Series("counter", ("what",), "Answers for the prediction log: in, out (written), dropped."),
     "cache": Series("counter", ("what",), "Looks into the cache of answers: hit, miss, error."),
     "access_log_dropped": Series("counter", (), "Lines that the access log had no room for."),
     "connections": Series("gauge", (), "Open connections."),
@@ -160,3 +163,15 @@ class Metrics:
         for (watched, labels), read in self._watched.items():
             if watched == name:
                 yield labels, read()
+
+
+def watch_stores(metrics: Metrics, answers: Answers | None, log: PredictionWriter | None) -> None:
+    """What the cache of answers and the log of predictions count themselves."""
+    if answers is not None:
+        metrics.watch("cache", lambda: answers.counts.hits, "hit")
+        metrics.watch("cache", lambda: answers.counts.misses, "miss")
+        metrics.watch("cache", lambda: answers.counts.errors, "error")
+    if log is not None:
+        metrics.watch("predictions", lambda: log.counts.added, "in")
+        metrics.watch("predictions", lambda: log.counts.written, "out")
+        metrics.watch("predictions", lambda: log.counts.dropped, "dropped")

@@ -5,11 +5,12 @@ in payload format 2.0 (https://docs.aws.amazon.com/lambda/latest/dg/urls-invocat
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote, unquote
+
+import msgspec
 
 from bursty.errors import ConfigError
 from bursty.serving.problems import Header, problem
@@ -25,6 +26,28 @@ SAMPLE = '{"version": "2.0", "rawPath": "/predict", "requestContext": {"http": {
 TEXTS = (b"text/", b"application/json", b"application/problem+json", b"application/javascript", b"application/xml")
 
 
+class _Http(msgspec.Struct):
+    method: str
+    sourceIp: str | None = None  # noqa: N815 (their names)
+
+
+class _Context(msgspec.Struct):
+    http: _Http
+    stage: str | None = None
+    domainName: str | None = None  # noqa: N815
+    timeEpoch: float | None = None  # noqa: N815
+
+
+class _Event(msgspec.Struct):
+    rawPath: str  # noqa: N815
+    requestContext: _Context  # noqa: N815
+    rawQueryString: str | None = None  # noqa: N815
+    headers: dict[str, str] | None = None
+    cookies: list[str] | None = None
+    body: str | None = None
+    isBase64Encoded: bool | None = None  # noqa: N815
+
+
 class LambdaRequest(NamedTuple):
     """``scope``: as ASGI has it. ``at``: when it came to the gateway, seconds since the epoch; ``None``: not told."""
 
@@ -35,85 +58,81 @@ class LambdaRequest(NamedTuple):
 
 def request_of(event: Any) -> LambdaRequest:
     """Raises ``ConfigError`` for what is no HTTP request in payload format 2.0."""
-    given = cast("dict[str, Any]", event if isinstance(event, dict) else {})
-    context = given.get("requestContext")
-    http = cast("dict[str, Any]", context).get("http") if isinstance(context, dict) else None
-    if not isinstance(http, dict) or not isinstance(given.get("rawPath"), str):
-        raise _no_request(given)
-    return _read(given, cast("dict[str, Any]", context), cast("dict[str, Any]", http))
+    try:
+        read = msgspec.convert(event, _Event)
+    except msgspec.ValidationError as error:
+        raise _no_request(cast("dict[str, Any]", event) if isinstance(event, dict) else {}, str(error)) from None
+    return LambdaRequest(
+        _scope(read), _body(read), read.requestContext.timeEpoch and read.requestContext.timeEpoch / 1e3
+    )
 
 
-def _no_request(event: Mapping[str, Any]) -> ConfigError:
-    context = event.get("requestContext")
+def _no_request(event: Mapping[str, Any], why: str) -> ConfigError:
+    context: Any = event.get("requestContext")
     if isinstance(context, dict) and "connectionId" in context:
         return ConfigError("this is an event of a WebSocket", "WebSockets need bursty serve; on Lambda there is HTTP.")
     if "httpMethod" in event:
         what = "an HTTP request in payload format 1.0"
         return ConfigError(f"this event is {what}", "Use an HTTP API with payload format 2.0, or a function URL.")
     keys = ", ".join(sorted(event)[:8]) or "nothing"
-    return ConfigError(f"this event is no HTTP request: it has {keys}", f"The least that will do: {SAMPLE}")
+    return ConfigError(f"this event is no HTTP request: it has {keys} ({why})", f"The least that will do: {SAMPLE}")
 
 
-def _read(event: Mapping[str, Any], context: Mapping[str, Any], http: Mapping[str, Any]) -> LambdaRequest:
-    headers = _headers(event)
+def _scope(event: _Event) -> dict[str, Any]:
+    context, headers = event.requestContext, _headers(event)
     found = dict(headers)
-    prefix, raw = _path(event["rawPath"], str(context.get("stage") or ""))
-    address = http.get("sourceIp")
-    scope = {
+    prefix, raw = _path(event.rawPath, context.stage or "")
+    address = context.http.sourceIp
+    return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
-        "method": str(http.get("method", "GET")).upper(),
+        "method": context.http.method.upper(),
         "scheme": found.get(b"x-forwarded-proto", b"https").decode("latin-1"),
-        "server": (str(context.get("domainName") or found.get(b"host", b"lambda").decode("latin-1")), 443),
-        "client": (address, 0) if isinstance(address, str) else None,
+        "server": (context.domainName or found.get(b"host", b"lambda").decode("latin-1"), 443),
+        "client": (address, 0) if address else None,
         "root_path": prefix,
         "path": unquote(raw),
         "raw_path": raw.encode("ascii"),
-        "query_string": str(event.get("rawQueryString") or "").encode("utf-8"),
+        "query_string": (event.rawQueryString or "").encode("utf-8", "replace"),
         "headers": headers,
     }
-    at = context.get("timeEpoch")
-    return LambdaRequest(scope, _body(event), at / 1000 if isinstance(at, int | float) and at > 0 else None)
 
 
 def _path(raw: str, stage: str) -> tuple[str, str]:
     """An API's stage that has a name stands in front of the path; it, and what is behind it, percent-encoded."""
-    path = quote(raw, safe="/%:@!$&'()*+,;=~-._") or "/"
+    path = quote(raw.encode("utf-8", "replace"), safe="/%:@!$&'()*+,;=~-._") or "/"
     prefix = f"/{stage}"
     if stage in ("", "$default") or not (path == prefix or path.startswith(prefix + "/")):
         return "", path
     return prefix, path[len(prefix) :] or "/"
 
 
-def _headers(event: Mapping[str, Any]) -> list[Header]:
+def _headers(event: _Event) -> list[Header]:
     """Those that came several times are joined by commas already; cookies come apart."""
-    given: Any = event.get("headers") or {}
-    found = [(name.lower().encode("latin-1", "replace"), _bytes(value)) for name, value in given.items()]
-    cookies: Any = event.get("cookies")
-    if cookies:
+    found = [
+        (name.lower().encode("latin-1", "replace"), _bytes(value)) for name, value in (event.headers or {}).items()
+    ]
+    if event.cookies:
         found = [header for header in found if header[0] != b"cookie"]
-        found.append((b"cookie", _bytes("; ".join(cookies))))
+        found.append((b"cookie", _bytes("; ".join(event.cookies))))
     return found
 
 
-def _bytes(value: Any) -> bytes:
-    text = str(value)
+def _bytes(text: str) -> bytes:
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:
         return text.encode("utf-8", "replace")
 
 
-def _body(event: Mapping[str, Any]) -> bytes:
-    body = event.get("body") or ""
-    if not isinstance(body, str):
-        raise ConfigError("the body of this event is no text", f"The least that will do: {SAMPLE}")
-    if not event.get("isBase64Encoded"):
-        return body.encode("utf-8", "surrogatepass")
+def _body(event: _Event) -> bytes:
+    body = event.body or ""
+    if not event.isBase64Encoded:
+        return body.encode("utf-8", "replace")
     try:
         return base64.b64decode(body)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise ConfigError("the body of this event says that it is base64, and is not") from None
 
 

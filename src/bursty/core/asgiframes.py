@@ -99,9 +99,16 @@ class Frames:
 
 
 def scope_of(scope: Mapping[str, Any], root: str) -> dict[str, Any]:
-    """A server's scope as it travels, for an app under the path ``root`` (without a slash at its end)."""
+    """A server's scope as it travels, for an app under the path ``root`` (without a slash at its end).
+
+    The server's own ``root_path`` (such as an API's stage on Lambda) is no part of its paths, but of the app's.
+    """
     found = {key: scope[key] for key in SCOPE_KEYS if key in scope}
-    found["root_path"] = scope.get("root_path", "") + root
+    prefix = scope.get("root_path", "")
+    found["root_path"] = prefix + root
+    if prefix:
+        raw = scope.get("raw_path") or scope["path"].encode()
+        found["path"], found["raw_path"] = prefix + scope["path"], prefix.encode() + raw
     found["headers"] = end_to_end(scope["headers"])
     found["extensions"] = {DENIAL: {}} if DENIAL in (scope.get("extensions") or {}) else {}
     return found

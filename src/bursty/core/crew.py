@@ -82,6 +82,13 @@ class Crew:
         self.generation += 1
         self._budget.give(self.wanted)
 
+    def stood_still(self, seconds: float) -> None:
+        """The machine was frozen for so long: workers that were starting could not go on. (A late one is as late as it
+        is: nobody waits for it.)"""
+        for worker in self.workers.values():
+            if worker.state is State.STARTING:
+                worker.since += seconds
+
     def _rest(self, worker: Worker, now: float) -> None:
         worker.state, worker.since = State.IDLE, now
         self.idle.append(worker)

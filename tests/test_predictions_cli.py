@@ -201,7 +201,7 @@ def test_labels_by_the_declared_key(stage: Stage, call: Call) -> None:
     Path("truth.csv").write_text("endpoint,user,day,note,y\nrank,7,mon,?,yes\nrank,8,mon,?,yes\nquiet,7,mon,?,1\n")
     done = call("predictions label truth.csv")
     assert done.code == 1
-    assert "1 labels taken, 2 refused" in done.out
+    assert "1 label taken, 2 refused" in done.out
     assert "row 2: no prediction of 'rank' has the key day=mon&user=8 (yet)" in done.err
     assert "row 3: 'quiet' declares no business key" in done.err
     report = call("predictions label truth.csv --json")
@@ -212,7 +212,7 @@ def test_labels_from_json(stage: Stage, call: Call) -> None:
     stage.predictions.write(ROWS)
     Path("truth.json").write_text(json.dumps([{"prediction_id": "1" * 32, "y": 1}, {"prediction_id": "new", "y": 0}]))
     done = call("predictions label truth.json")
-    assert (done.code, done.out) == (0, "✓ 1 labels taken, 1 wait for their prediction\n")
+    assert (done.code, done.out) == (0, "✓ 1 label taken, 1 wait for their prediction\n")
 
 
 def test_files_that_are_not_there(call: Call) -> None:

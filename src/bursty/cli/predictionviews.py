@@ -226,7 +226,8 @@ def _print_report(report: LabelReport) -> None:
     waiting = f", {report.unknown:,} wait for their prediction" if report.unknown else ""
     mark = "[green]✓[/]" if not report.failed else "[yellow]![/]"
     refused = f", [red]{report.failed:,} refused[/]" if report.failed else ""
-    console().print(f"{mark} {report.accepted:,} labels taken{waiting}{refused}", soft_wrap=True)
+    labels = f"{report.accepted:,} label{'s' * (report.accepted != 1)} taken"
+    console().print(f"{mark} {labels}{waiting}{refused}", soft_wrap=True)
     err = console(stderr=True)
     for error in report.errors[:SHOWN_ERRORS]:
         err.print(f"  row {error.row}: {escape(plain(error.message))}", soft_wrap=True)

@@ -13,7 +13,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from bursty.serving.http import LimitedProtocol
-from bursty.serving.service import Head, Reply, Request, Service
+from bursty.serving.replies import Reply
+from bursty.serving.service import Head, Request, Service
 from bursty.values import Buffer
 
 LONGEST_BODY = 60_000

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from bursty.core.answers import SOME_FAILED, Answer, join_arrays, pack_piece, pieces_of
 from bursty.endpoints import AnswerKind
+from bursty.serving.replies import Reply
 from bursty.values import Buffer
-
-if TYPE_CHECKING:
-    from bursty.serving.service import Reply
 
 
 class Piece:

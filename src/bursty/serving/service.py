@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -22,6 +22,7 @@ from bursty.serving.pieces import Gather, Piece
 from bursty.serving.pool import Pool
 from bursty.serving.predictions import PredictionWriter
 from bursty.serving.problems import Problem
+from bursty.serving.replies import Reply
 from bursty.values import Buffer
 
 LEAD_SECONDS, LEAD_PART = 0.005, 0.05
@@ -33,17 +34,6 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Scope = MutableMapping[str, Any]
-
-
-class Reply(NamedTuple):
-    """What a request gets. ``answer.body`` is a problem when its status is 400 or more. ``items``: for MIXED, which
-    items are what. ``parts``: the replies it is made of, each with the position of its first item."""
-
-    kind: AnswerKind
-    answer: Answer
-    stamp: str = ""
-    items: str = ""
-    parts: Sequence[tuple[int, Any]] = ()
 
 
 class Request:

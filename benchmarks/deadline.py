@@ -189,4 +189,5 @@ def main(
 
 
 if __name__ == "__main__":
+    command.end_in_order()
     sys.exit(main())

@@ -196,4 +196,5 @@ def main(
 
 
 if __name__ == "__main__":
+    command.end_in_order()
     sys.exit(main())

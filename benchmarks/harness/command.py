@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -59,6 +61,11 @@ def install(peers: Sequence[Peer]) -> None:
             envs.ensure(REQUIREMENTS / f"{name}.txt")
         except envs.EnvFailed as error:
             say(f"  {error}")
+
+
+def end_in_order() -> None:
+    """On SIGTERM too, so that no server stays."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 class Run:

@@ -13,6 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import sklearn
+from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
+
 FOLDER = "BURSTY_BENCH_FOREST"
 TREES = 100
 FIELDS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
@@ -30,8 +35,6 @@ class Forest:
 
     def of(self, rows: Sequence[Sequence[float]]) -> list[list[float]]:
         """The probabilities of the three kinds, for each row."""
-        import numpy as np
-
         return self._model.predict_proba(np.asarray(rows, dtype=float)).tolist()
 
     def one(self, row: Sequence[float], fault: str | None = None) -> list[float]:
@@ -74,10 +77,6 @@ def wait_seconds(default: float) -> float:
 
 
 def train(folder: Path) -> None:
-    import sklearn
-    from sklearn.datasets import load_iris
-    from sklearn.ensemble import RandomForestClassifier
-
     features: Any
     kinds: Any
     features, kinds = load_iris(return_X_y=True)

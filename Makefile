@@ -20,8 +20,9 @@ test: ## everything the tests need, make check, and all tests
 	@$(MAKE) --no-print-directory check
 	$(VENV)/python -m pytest $(PYTEST_ARGS)
 
-soak: venv ## the crash test for some minutes, with real children: SEED=7 RUNS=1000 STORE=sqlite
+soak: venv ## the crash test with real children (SEED=7 RUNS=1000 STORE=sqlite), then half an hour of requests (SECONDS=1800)
 	@tools/system-packages
+	$(VENV)/python tests/soak/serving.py $(if $(SECONDS),--seconds $(SECONDS))
 	$(VENV)/python tests/crash/soak.py $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) $(STORE)
 
 check: venv ## lint, format, types, import contracts, cycles, file lengths

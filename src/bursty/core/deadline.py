@@ -35,6 +35,8 @@ MOST_TOGETHER = 64
 STALL = 0.004
 STALL_FACTOR = 8
 """A request that runs so many times longer than usual, and longer than STALL, keeps the others waiting no longer."""
+MARGIN = 1.5
+"""What is begun for a request that is nearly late should be done in time even if it takes so many times longer."""
 MOST_TRIES = 2
 """So often a request is run again that may have been the reason why others have no answer."""
 SLACK = 256
@@ -51,8 +53,8 @@ class Dispatch(Crew):
         """How many requests wait for a worker."""
         self.pace = Pace()
         """Of a request."""
-        self._batch_pace = Pace()
-        """Of an invocation, where requests are scored together."""
+        self._turn = Pace()
+        """Of an invocation, from when it is sent until the worker can be sent the next."""
         self._queue: deque[Ticket] = deque()
         self._late = Alarms()
         self._half = Alarms()
@@ -74,16 +76,23 @@ class Dispatch(Crew):
         return True
 
     def _is_hopeless(self, ticket: Ticket, now: float) -> bool:
-        waiting, workers = self.waiting, self.plan.workers
+        waiting, turn = self.waiting, self._turn.seconds
         if waiting >= self.plan.queue or (self._failed_starts and not self.has_workers()):
             return True
-        seconds, together = self.pace.seconds, self._batch_pace.seconds
-        if not waiting or seconds is None:
+        if not waiting or turn is None or now + (waiting + 2) * turn <= ticket.late_at:
             return False
-        least = (waiting // workers + 1) * seconds
-        if together is not None and self.plan.batch:
-            least = min(least, (waiting // (workers * self.plan.batch) + 1) * together)
-        return now + least > ticket.late_at
+        return now + self._least_wait(now, turn) > ticket.late_at
+
+    def _least_wait(self, now: float, turn: float) -> float:
+        """Seconds until who comes now has an answer, if all goes on as usual."""
+        workers = self.plan.workers
+        free = sorted(max(w.since + turn - now, 0.0) for w in self.workers.values() if _works(w))
+        free = [0.0] * (workers - len(free)) + free
+        rounds, place = divmod(self.waiting // self._most_together(), workers)
+        seconds = free[place] + (rounds + 1) * turn
+        if self.plan.batch and self.pace.seconds is not None:  # there may be fewer in a batch than usual
+            seconds = min(seconds, (self.waiting // workers + 1) * self.pace.seconds)
+        return seconds
 
     def expected_wait(self) -> float:
         """Seconds after which one more try makes sense: for Retry-After."""
@@ -126,13 +135,13 @@ class Dispatch(Crew):
             self.pace.note(seconds)
         elif seq == worker.first:  # it stands for all of its batch
             self.pace.note(seconds / len(worker.tickets))
-            self._batch_pace.note(seconds)
 
     def ended(self, number: int, now: float, stopped: int | None = None) -> None:
         """A worker is through with its invocation; calls from ``stopped`` on were not started."""
         worker = self.workers.get(number)
         if worker is None or worker.state not in (State.BUSY, State.LATE):
             return
+        self._turn.note(now - worker.since)
         left = self._left_of(worker)
         worker.tickets = []
         worker.stalled = worker.revoked = False
@@ -240,20 +249,21 @@ class Dispatch(Crew):
 
     def _patience(self, count: int) -> float:
         """Seconds after which an invocation of so many tickets is looked at."""
-        usual, together = self.pace.seconds, self._batch_pace.seconds
-        if usual is None:
+        usual, turn = self.pace.seconds, self._turn.seconds
+        if usual is None or turn is None:
             return NEVER
         if not self.plan.batch:
             return max(STALL, STALL_FACTOR * usual)
-        return max(STALL * count, STALL_FACTOR * usual * count, STALL_FACTOR * (together or 0.0))
+        return max(STALL * count, STALL_FACTOR * usual * count, STALL_FACTOR * turn)
 
     def _busy(self) -> int:
         """How many work. One that stalls is no help: a spare one may take its place."""
-        return sum(1 for w in self.workers.values() if w.state is State.BUSY and not w.stalled)
+        return sum(1 for w in self.workers.values() if _works(w))
 
     def _hand_out(self, now: float, found: list[Order]) -> None:
         free = min(len(self.idle), self.plan.workers - self._busy()) if self.waiting else 0
         while free > 0 and self.waiting and not self._is_worth_waiting(now):
+            self._pass_over(now)
             tickets = self._pick(free)
             worker = self._best()
             worker.state, worker.since, worker.tickets = State.BUSY, now, tickets
@@ -282,13 +292,32 @@ class Dispatch(Crew):
             self._queue.popleft()
         return self._queue[0]
 
+    def _pass_over(self, now: float) -> None:
+        """Those for whom it is too late, as things usually go, while there are others who can still be in time: else
+        all answers would be late when there is more to do than can be done."""
+        turn = self._turn
+        if turn.seconds is None or turn.most is None:
+            return
+        in_time = now + min(turn.most, MARGIN * turn.seconds)
+        while self._first().late_at < in_time:
+            while not self._queue[-1].waiting:
+                self._queue.pop()
+            if self._queue[-1].late_at < in_time:
+                return
+            self._leave(self._queue[0])
+
+    def _most_together(self) -> int:
+        """Requests in an invocation."""
+        if self.plan.batch:
+            return self.plan.batch
+        seconds = self.pace.seconds
+        return max(1, min(MOST_TOGETHER, int(TURN / seconds))) if seconds else 1
+
     def _pick(self, free: int) -> list[Ticket]:
         """The next invocation's tickets."""
-        most = self.plan.batch
-        if most is None:
-            seconds = self.pace.seconds
-            room = int(TURN / seconds) if seconds else 1
-            most = max(1, min(MOST_TOGETHER, room, -(-self.waiting // free)))
+        most = self._most_together()
+        if not self.plan.batch:
+            most = min(most, -(-self.waiting // free))
         tickets: list[Ticket] = []
         while self.waiting and len(tickets) < most:
             ticket = self._first()
@@ -317,3 +346,7 @@ class Dispatch(Crew):
         if self.plan.wait and self.waiting and self.idle and self._busy() < self.plan.workers:
             at = min(at, self._first().arrived + self.plan.wait)
         return None if at == NEVER else max(now, at)
+
+
+def _works(worker: Worker) -> bool:
+    return worker.state is State.BUSY and not worker.stalled

@@ -10,18 +10,20 @@ ALMOST = 1 - 1e-9
 
 
 class Pace:
-    """How long something takes, from the latest: the median, so that a few that hang don't shift it."""
+    """How long something takes, from the latest: the median, so that a few that hang don't shift it. ``most``: what
+    seven of eight don't exceed."""
 
     def __init__(self, seconds: float | None = None) -> None:
         self._latest: deque[float] = deque(maxlen=WINDOW)
-        self.seconds = seconds
+        self.seconds = self.most = seconds
         self._count = 0
 
     def note(self, seconds: float) -> None:
         self._latest.append(seconds)
         self._count += 1
         if self._count <= 8 or self._count % 8 == 0:
-            self.seconds = sorted(self._latest)[len(self._latest) // 2]
+            latest = sorted(self._latest)
+            self.seconds, self.most = latest[len(latest) // 2], latest[len(latest) * 7 // 8]
 
 
 class Budget:

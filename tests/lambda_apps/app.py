@@ -105,3 +105,9 @@ def form() -> Any:
 @web.post("/echo")
 def echo() -> Any:
     return flask.Response(flask.request.get_data(), mimetype="application/octet-stream")
+
+
+@web.get("/sleep")
+def sleep() -> str:
+    time.sleep(60)
+    return "late"

@@ -58,11 +58,13 @@ class Instance:
         """Since the epoch: what came to the gateway before had to wait for this instance, and its deadline counts from
         here."""
         self._is_warm = provisioned
+        self._stood_since = 0.0
 
     def start(self, seconds: float) -> None:
         """Start the workers, and wait for them, at most so long."""
         self._loop.run_until_complete(self._server.startup())
         self._warm_up(seconds)
+        self._stood_since = time.monotonic()
 
     def _warm_up(self, seconds: float) -> None:
         self._loop.run_until_complete(self._settle(time.monotonic() + seconds))
@@ -79,8 +81,16 @@ class Instance:
 
     def answer(self, event: Any, context: Context) -> dict[str, Any]:
         """Raises ``ConfigError`` for events that are no HTTP requests."""
-        until = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS
-        request = request_of(event)
+        now = time.monotonic()
+        until = now + context.get_remaining_time_in_millis() / 1000 - MARGIN_SECONDS
+        for service in self._server.parts.services:
+            service.pool.dispatch.stood_still(now - self._stood_since)
+        try:
+            return self._answer(request_of(event), until)
+        finally:
+            self._stood_since = time.monotonic()
+
+    def _answer(self, request: LambdaRequest, until: float) -> dict[str, Any]:
         if not self._is_warm:
             self._is_warm = True
             self._warm_up(until - time.monotonic())
@@ -113,6 +123,7 @@ class Instance:
         return seconds
 
     async def _ask(self, request: LambdaRequest, until: float) -> tuple[int, Sequence[Header], bytes]:
+        await asyncio.sleep(0)  # first, what happened since the last event
         exchange = _Exchange(request.body)
         answering = self._server(request.scope, exchange.receive, exchange.send)
         try:

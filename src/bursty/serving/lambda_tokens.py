@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from bursty.serving.access import TokenBook
 
@@ -15,10 +16,12 @@ FIRST_WAIT_SECONDS = 5.0
 
 
 class TokenReader:
-    """Reads ``book`` anew, on a thread, when what it knows is old."""
+    """Reads ``book`` anew, on a thread, when what it knows is old. ``clock``: one that goes on while the instance is
+    frozen; the book should have the same."""
 
-    def __init__(self, book: TokenBook) -> None:
+    def __init__(self, book: TokenBook, clock: Callable[[], float] = time.time) -> None:
         self._book = book
+        self._clock = clock
         self._read_at = 0.0
         self._thread: threading.Thread | None = None
 
@@ -30,13 +33,13 @@ class TokenReader:
 
     def freshen(self, authorization: bytes | None) -> None:
         """Before a request with this header is looked at."""
-        if not authorization or time.time() - self._read_at < EVERY_SECONDS:
+        if not authorization or self._clock() - self._read_at < EVERY_SECONDS:
             return
         self.start()
         assert self._thread is not None
         self._thread.join(WAIT_SECONDS if self._read_at else FIRST_WAIT_SECONDS)
 
     def _read(self) -> None:
-        begun = time.time()
+        begun = self._clock()
         if self._book.refresh():
             self._read_at = begun

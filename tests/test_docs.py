@@ -9,7 +9,8 @@ In README.md and docs/, each page is run in an empty folder, its blocks in order
 - ``python notest``, ``sh`` and all others are only shown.
 
 In a command, ``RUN1``, ``RUN2``, … are the ids of the runs that the page has asked for, in order. In what is printed,
-``...`` stands for anything.
+``...`` stands for anything. ``bursty serve … &`` goes on until ``kill %1`` or the end of the page, on a port of its own
+that the page calls 8000; what it prints is what it has printed when it is ready.
 """
 
 from __future__ import annotations
@@ -20,15 +21,19 @@ import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from servers import stop, wait_until
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"# (\w+\.py)\n")
+PORT = "127.0.0.1:8000"
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -106,26 +111,77 @@ def with_ids(command: str, folder: Path) -> str:
     return re.sub(r"\bRUN(\d)\b", lambda found: ids[int(found[1]) - 1], command)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_page_runs_as_it_stands(page: Path, folder: Path) -> None:
-    for step in steps_of(page.read_text(encoding="utf-8"), folder):
+class Reader:
+    """Types what a page says, in an empty folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.server: subprocess.Popen[str] | None = None
+        self.port = PORT
+
+    def type(self, command: str, *, stderr_too: bool) -> tuple[int, str, str]:
+        """Exit code, what it printed, what it printed to stderr beside."""
+        if command.endswith(" &") and "bursty serve" in command:
+            return 0, self.serve(command[:-2]), ""
+        if command == "kill %1":
+            return self.stop(), "", ""
         done = subprocess.run(
-            ["bash", "-c", with_ids(step.command, folder)],
-            cwd=folder,
-            env=environment(folder),
+            ["bash", "-c", with_ids(command, self.folder).replace(PORT, self.port)],
+            cwd=self.folder,
+            env=environment(self.folder),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if step.stderr_too else subprocess.PIPE,
+            stderr=subprocess.STDOUT if stderr_too else subprocess.PIPE,
             encoding="utf-8",
             timeout=120,
             check=False,
         )
+        return done.returncode, ANSI.sub("", done.stdout).replace(self.port, PORT), done.stderr or ""
+
+    def serve(self, command: str) -> str:
+        self.stop()
+        log = self.folder.with_name(f"{self.folder.name}.log")
+        with log.open("w") as output:
+            self.server = subprocess.Popen(
+                ["bash", "-c", f"{command} --port 0"],
+                cwd=self.folder,
+                env={**environment(self.folder), "COLUMNS": "200"},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                text=True,
+            )
+        server = self.server
+        assert wait_until(lambda: "ready after" in log.read_text() or server.poll() is not None), log.read_text()
+        found = re.search(r" at http://(127\.0\.0\.1:\d+)", log.read_text())
+        assert found is not None, log.read_text()
+        self.port = found[1]
+        return log.read_text().replace(self.port, PORT)
+
+    def stop(self) -> int:
+        server, self.server = self.server, None
+        if server is None:
+            return 0
+        stop(server)
+        return server.returncode
+
+
+@pytest.fixture
+def reader(folder: Path) -> Iterator[Reader]:
+    found = Reader(folder)
+    yield found
+    found.stop()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_page_runs_as_it_stands(page: Path, reader: Reader) -> None:
+    for step in steps_of(page.read_text(encoding="utf-8"), reader.folder):
+        code, said, beside = reader.type(step.command, stderr_too=step.stderr_too)
         where = f"{page.relative_to(ROOT)}:{step.line}: {step.command}\n"
-        said = ANSI.sub("", done.stdout)
         if not step.stderr_too or step.printed is None:
-            assert done.returncode == 0, where + said + (done.stderr or "")
+            assert code == 0, where + said + beside
         if step.printed is not None:
-            assert fits(said, step.printed), f"{where}prints\n{said}\n{done.stderr or ''}\nand not\n{step.printed}"
+            assert fits(said, step.printed), f"{where}prints\n{said}\n{beside}\nand not\n{step.printed}"
 
 
 def test_the_pages_are_run_at_all(tmp_path: Path) -> None:

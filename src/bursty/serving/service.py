@@ -240,7 +240,9 @@ class Service:
         gather = Gather(answer, self.spec.chunk, lambda reply: request.settle(self._noted(request, reply)))
         now = time.monotonic()
         for piece in gather.pieces:
-            if not self.pool.submit(Ticket(now, request.ticket.late_at, piece), now):
+            ticket = Ticket(now, request.ticket.late_at, piece)
+            ticket.alone = True  # a batch of pieces would be the long list again, on one worker
+            if not self.pool.submit(ticket, now):
                 self._shed(piece)
 
     # The log

@@ -11,7 +11,7 @@ from __future__ import annotations
 from asyncio import Transport
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
@@ -112,7 +112,7 @@ class LimitedProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrade(data[upgrade.args[0] :])
             return
-        cycle = cast(Any, self.cycle)
+        cycle: Any = self.cycle
         if self._in_body:
             self._unfinished_body(len(data))
         elif cycle is None or cycle.scope is not self.scope:
@@ -132,7 +132,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self._stop(self._large_head())
         if self.parser.should_upgrade():
             return  # see _upgrade
-        cast(Any, self.scope)["bursty.connection"] = self
+        scope: Any = self.scope
+        scope["bursty.connection"] = self
         self.begin()
         self._in_body = True
         self.headers = _NOWHERE
@@ -212,7 +213,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _refuse(self, problem: Problem) -> None:
         """What can be said, is; an answer in work to an earlier request of this connection is not disturbed."""
-        cycle = cast(Any, self.cycle)
+        cycle: Any = self.cycle
         if cycle is None or cycle.response_complete:
             self._answer(problem)
         elif not self._in_body:  # the next head is the bad one

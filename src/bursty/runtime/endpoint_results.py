@@ -59,9 +59,10 @@ class Results:
 
     def many(self, values: list[Any]) -> Written:
         """A list. ``Failed`` stands for an item without a value."""
-        if Failed not in map(type, values):
+        kinds = set(map(type, values))
+        if Failed not in kinds:
             try:
-                return Written(self._all(values), values, True)
+                return Written(self._all(values, kinds), values, True)
             except Exception:  # some value can't be written; which one is found below
                 pass
         texts: list[bytes] = []
@@ -76,10 +77,10 @@ class Results:
             texts.append(msgspec.json.encode(value.as_json()))
         return Written(b"[" + b",".join(texts) + b"]", values, all(type(value) is not Failed for value in values))
 
-    def _all(self, values: list[Any]) -> bytes:
+    def _all(self, values: list[Any], kinds: set[type]) -> bytes:
         """At one go. Raises what writing raises, and ``Unfit`` when some number isn't finite."""
         writer = self._whole
-        if self._item.bare is not None and set(map(type, values)) == {self._item.bare}:
+        if kinds == {self._item.bare}:
             writer, values = _MSGSPEC, list(map(_dict_of, values))
         data = writer.json(values)
         if b"null" in data and not _is_finite(writer.plain(values)):

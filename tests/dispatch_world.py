@@ -109,6 +109,8 @@ class World:
         self.opens: list[float] = []
         self.kills: list[float] = []
         self.renewals: list[float] = []
+        self.watch: list[int] = []
+        """How many requests went together each time."""
         self.acts = 0
         self.happened = 0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -243,6 +245,7 @@ class World:
         assert not hand.tickets, "two invocations at once"
         assert hand.limit is None, "it would not begin: its limit still stands"
         assert 1 <= len(tickets) <= (self.plan.batch or 64)
+        self.watch.append(len(tickets))
         for ticket in tickets:
             self._check_sent(ticket, len(tickets))
         hand.tickets, hand.first = list(tickets), self._seqs

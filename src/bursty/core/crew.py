@@ -1,6 +1,7 @@
 """The workers of an endpoint: how many there are, and what starting them may cost. The lower half of ``core.deadline``.
 
-Kills and starts are paid from a budget, so that bad requests can't make the machine do nothing but start workers.
+Starts are paid from a budget, and nobody is killed whose place can't be taken, so that bad requests can't make the
+machine do nothing but start workers.
 """
 
 from __future__ import annotations
@@ -160,8 +161,8 @@ class Crew:
             limit = self._limit_of(worker)
             if now < worker.since + limit:
                 continue
-            if worker.state is not State.ENDING:  # which was paid for
-                if not self._budget.take(now):
+            if worker.state is not State.ENDING:
+                if not self._may_kill(now):
                     continue
                 self.tally.kills += 1
                 if worker.state is State.STARTING:
@@ -169,11 +170,15 @@ class Crew:
             self._end(worker, now)
             found.append(Kill(worker, limit))
 
+    def _may_kill(self, now: float) -> bool:
+        """Whether the place of one that is killed is taken already, or can be: better a slow one than none."""
+        return self._missing() <= 0 or self._budget.when(now) <= now
+
     def _next_times(self, now: float) -> Iterator[float]:
         """When one of them takes too long, can be paid, or had nothing to do for long."""
         for worker in self.workers.values():
             at = worker.since + self._limit_of(worker)
-            yield at if now < at else self._budget.when(now)
+            yield at if now < at else self._budget.when(now)  # which is why it was not killed
         if self._missing() > 0:
             yield max(self._open_after, self._budget.when(now))
         if len(self.workers) > self.wanted and self._warm() > self.wanted:

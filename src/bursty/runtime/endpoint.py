@@ -16,7 +16,7 @@ from bursty.forms.offer_signature import read_offer
 from bursty.runtime import endpoint_problems as problems
 from bursty.runtime.describe import load_module
 from bursty.runtime.endpoint_calls import Caller, WrongCount, each
-from bursty.runtime.endpoint_lists import Listed, split_list
+from bursty.runtime.endpoint_lists import Listed, row_length, split_list
 from bursty.runtime.endpoint_problems import Problem
 from bursty.runtime.endpoint_request import Asked, Requests
 from bursty.runtime.endpoint_results import Results, Unfit, as_list
@@ -107,9 +107,18 @@ class Endpoint:
                 answers[number] = self.answer(request)
             else:
                 waiting[number] = listed
-        for group in _alike(waiting):
+        for group in self._alike(waiting):
             answers |= self._answer_group(requests, {number: waiting[number] for number in group})
         return [answers[number] for number in range(len(requests))]
+
+    def _alike(self, waiting: dict[int, Listed]) -> list[list[int]]:
+        """Requests that can be scored together: rows of an array must be of one length."""
+        if self._listed is None or self._listed.shape.container != "array":
+            return [list(waiting)] if waiting else []
+        groups: dict[int, list[int]] = {}
+        for number, listed in waiting.items():
+            groups.setdefault(row_length(listed.values[0]), []).append(number)
+        return list(groups.values())
 
     def _joinable(self, request: bytes) -> Listed | None:
         """The items of a request that can be scored with those of others."""
@@ -198,11 +207,10 @@ class Endpoint:
 
     def _inputs(self, asked: Asked, listed: Listed) -> Sequence[Any] | None:
         """What was given for each item; with what else was given, where there is something."""
-        if listed.parts is None or not asked.sources.keys() - {self._listed and self._listed.name}:
+        if listed.parts is None or len(asked.sources) <= 1 or self._listed is None:
             return listed.parts
-        assert self._listed is not None
-        others = {name: _raw(given) for name, given in asked.sources.items()}
-        return [{**others, self._listed.name: part} for part in listed.parts]
+        given = {name: _raw(source) for name, source in asked.sources.items()}
+        return [{**given, self._listed.name: part} for part in listed.parts]
 
     def _answer_whole(self, asked: Asked) -> bytes:
         """Of a request without a list that its answer is aligned with."""
@@ -237,7 +245,9 @@ class Endpoint:
         return pack_answer(200, body, items=len(values), flags=flags, log=log)
 
     def _common(self, asked: Asked) -> dict[str, Any]:
-        """What all rows of a log may need to know; what was refused, too, when nobody may read what it holds."""
+        """What the rows of a log have in common. Errors of what was refused may tell redacted values: so these are
+        known, too, under a name that no parameter has.
+        """
         if not self._hidden:
             return asked.arguments
         return {**asked.arguments, "": msgspec.json.decode(msgspec.json.encode(_given(asked.sources)))}
@@ -266,12 +276,3 @@ def _given(sources: dict[str, Any]) -> Any:
     if len(sources) == 1 and isinstance(body := next(iter(sources.values())), bytes):
         return msgspec.Raw(body)
     return {name: _raw(given) for name, given in sources.items()}
-
-
-def _alike(waiting: dict[int, Listed]) -> list[list[int]]:
-    """Requests that can be scored together: rows of an array must be of one length."""
-    groups: dict[Any, list[int]] = {}
-    for number, listed in waiting.items():
-        first = listed.values[0]
-        groups.setdefault(len(cast("list[Any]", first)) if isinstance(first, list) else None, []).append(number)
-    return list(groups.values())

@@ -23,15 +23,11 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(slots=True)
 class Failed:
-    """An item without a value. ``field``: pointer to what is wrong in it; ``at``: to the item, where that is told.
-
-    ``raised``: the user's code did.
-    """
+    """An item without a value. ``field``: pointer to what is wrong in it; ``at``: to the item, where that is told."""
 
     message: str
     field: str = ""
     at: str = ""
-    raised: bool = False
 
     def as_json(self) -> dict[str, Any]:
         named = {"message": self.message, "field": self.field, "at": self.at}
@@ -112,7 +108,7 @@ class ListReader:
         """Rows of an array must be of one length: of the one that most have."""
         if self._shape.container != "array" or not listed.values:
             return listed
-        lengths = [len(cast("list[Any]", row)) if isinstance(row, list) else -1 for row in listed.values]
+        lengths = list(map(row_length, listed.values))
         usual = Counter(lengths).most_common(1)[0][0]
         if lengths.count(usual) < len(lengths):
             kept: list[Any] = []
@@ -123,6 +119,11 @@ class ListReader:
                     listed.refused[position] = Failed(f"must be {_row(usual)} as the others are, not {_row(length)}")
             listed.values = kept
         return listed
+
+
+def row_length(row: Any) -> int:
+    """Of a row of an array; -1 for a number."""
+    return len(cast("list[Any]", row)) if isinstance(row, list) else -1
 
 
 def _row(length: int) -> str:

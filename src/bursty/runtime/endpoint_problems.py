@@ -28,11 +28,9 @@ class Problem(Exception):
         self.body = {**body, **({"hint": hint} if hint else {}), **more}
         self.status = status
         self.raised = raised
-        self.detail = detail
 
-    def packed(self, log: bytes = b"") -> bytes:
-        body = msgspec.json.encode(self.body)
-        return pack_answer(self.status, body, flags=RAISED if self.raised else 0, log=log)
+    def packed(self) -> bytes:
+        return pack_answer(self.status, msgspec.json.encode(self.body), flags=RAISED if self.raised else 0)
 
 
 def no_json(body: bytes, error: NoJson) -> Problem:

@@ -73,7 +73,7 @@ class Results:
                     texts.append(_written(self._item, value))
                     continue
                 except Unfit as unfit:
-                    values[number] = value = Failed(str(unfit), unfit.field, raised=True)
+                    values[number] = value = Failed(str(unfit), unfit.field)
             texts.append(msgspec.json.encode(value.as_json()))
         return Written(b"[" + b",".join(texts) + b"]", values, all(type(value) is not Failed for value in values))
 

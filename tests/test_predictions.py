@@ -135,6 +135,7 @@ def test_items_of_fallbacks_are_logged_one_by_one() -> None:
         (pack_request(b"", b""), None),
         (pack_request(b"", b"{"), None),
         (pack_request(b"", b"\xff"), None),
+        (pack_request(b"", b"[" * 100_000), None),
         (pack_request(b"a=%FF", b""), '{"a":"�"}'),
         (pack_request(b"a=1", b"[1]"), "[1]"),
         (pack_request(b"", b"1.50"), "1.5"),

@@ -105,7 +105,7 @@ FAULTS = ("burn", "gil", "sleep", "loop", "segfault", "exit", "sysexit", "memory
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     folder = tmp_path_factory.mktemp("shop")
-    with serving(APP, folder, SHOP=str(folder)) as server:
+    with serving(APP, folder, "--access-log", SHOP=str(folder)) as server:
         yield server
 
 
@@ -204,6 +204,7 @@ def test_a_client_may_shorten_its_deadline_but_not_lengthen_it(shop: Serving) ->
     fresh(shop, "/bare")
     short = shop.ask("/patient", {"seconds": 0.5}, headers={"Bursty-Deadline-Ms": "50"})
     assert short.status_code == 504
+    assert short.json()["detail"] == "no answer within 50 ms"
     long = shop.ask("/bare", [{"x": 1, "fault": "sleep"}], headers={"Bursty-Deadline-Ms": "5000"})
     assert long.status_code == 504
 
@@ -311,6 +312,8 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(shop: Serving) ->
         ("POST", "/many", {"content": b'["\xff"]', "headers": {"content-type": "application/json"}}, 400),
         ("POST", "/many", {"content": b"[" * 100_000, "headers": {"content-type": "application/json"}}, 400),
         ("POST", "/many", {"json": {"value": 1}}, 422),
+        ("POST", "/many", {"json": [1], "headers": {"bursty-deadline-ms": "soon"}}, 400),
+        ("POST", "/many", {"json": [1], "headers": {"bursty-deadline-ms": "-1"}}, 400),
         ("GET", "/users/ann/rank?top=many", {}, 422),
     ],
 )
@@ -352,6 +355,20 @@ def test_every_answer_is_remembered_with_its_kind(shop: Serving) -> None:
     assert (rows[wanted[0]].score, str(rows[wanted[0]].answer)) == (8.0, "fresh")
     assert {str(rows[name].answer) for name in wanted[1:]} == {"default"}
     assert json.loads(rows[wanted[2]].input or "") == {"x": 4}
+
+
+def test_each_request_has_a_line_in_the_access_log(shop: Serving) -> None:
+    asked = shop.client.get("/users/ann/rank?top=1&secret=hush").headers["x-request-id"]
+    short = fresh(shop).headers["x-request-id"]
+    assert wait_until(lambda: asked in shop.said and short in shop.said)
+    found = [json.loads(line) for line in shop.said.splitlines() if line.startswith("{")]
+    lines = {line["id"]: line for line in found if "id" in line}
+    assert (lines[asked]["path"], lines[asked]["status"], lines[asked]["answer"]) == (
+        "/users/ann/rank?top&secret",
+        200,
+        "fresh",
+    )
+    assert (lines[short]["path"], lines[short]["answer"], lines[short]["method"]) == ("/predict", "fresh", "POST")
 
 
 def test_a_signal_lets_requests_end_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from bursty.endpoints import EndpointInfo, MountSpec
 from bursty.engine.code import Code
 from bursty.runtime.endpoint_ref import EndpointRef
 from bursty.serving.access import TokenBook, is_loopback
+from bursty.serving.accesslog import AccessLog
 from bursty.serving.infos import endpoints_of, mounts_of
 from bursty.serving.metrics import Metrics, watch_stores
 from bursty.serving.mounts import Mount
@@ -28,7 +29,7 @@ Say = Callable[[str], None]
 
 
 def build_server(stage: Stage, version: str, host: str, say: Say, *, access_log: bool = False) -> Server:
-    """The server of a version. ``host``: what it will listen on.
+    """The server of a version. ``host``: what it will listen on. ``access_log``: a line for each request on stderr.
 
     Its Env and code are made ready here, which may take minutes the first time. Raises ``BurstyError``.
     """
@@ -49,6 +50,9 @@ def build_server(stage: Stage, version: str, host: str, say: Say, *, access_log:
     target: str = manifest["target"]
     webs = [mount_of(stage, app, spec, version, target, say) for app, spec in mounts]
     book = TokenBook(lambda: stage.tokens.list(), say=say)
+    lines = AccessLog() if access_log else None
+    if lines is not None:
+        metrics.watch("access_log_dropped", lambda: lines.dropped)
     parts = Parts(
         host=host,
         floor=floor,
@@ -66,7 +70,8 @@ def build_server(stage: Stage, version: str, host: str, say: Say, *, access_log:
             version=version[:12],
             is_local=is_loopback(host),
         ),
-        closers=[one.close for one in (log, book) if one is not None],
+        note=lines and lines.note,
+        closers=[one.close for one in (log, book, lines) if one is not None],
     )
     return Server(parts)
 

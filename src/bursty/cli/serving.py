@@ -81,10 +81,11 @@ def _run(server: Server, listener: socket.socket, name: str) -> None:
     import uvicorn
 
     from bursty.serving.express import express
+    from bursty.serving.http import Limits
 
     config = uvicorn.Config(
         _Asgi(server),
-        http=express(server),
+        http=express(server, Limits(), server.refused),
         loop="uvloop",
         ws="websockets-sansio",
         lifespan="on",

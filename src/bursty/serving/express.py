@@ -7,12 +7,14 @@ takes the way of all other requests.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from bursty.serving.http import LimitedProtocol
+from bursty.serving.accesslog import NOTED, Noted
+from bursty.serving.http import LimitedProtocol, Limits
 from bursty.serving.replies import Reply
 from bursty.serving.service import Head, Request, Service
 from bursty.values import Buffer
@@ -81,6 +83,7 @@ class ExpressCycle:
             lines += (name, b": ", value, b"\r\n")
         lines += (b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n", answer.body)
         protocol.transport.write(b"".join(lines))
+        self.scope[NOTED] = Noted(request.id, reply.kind, len(answer.body))
         protocol.desk.note(self.scope, answer.status, time.monotonic() - self._arrived)
         if not self.keep_alive:
             protocol.transport.close()
@@ -127,12 +130,7 @@ class ExpressProtocol(LimitedProtocol):
             cycle.ask()
 
 
-def express(desk: Desk, protocol: type[LimitedProtocol] = LimitedProtocol) -> type[ExpressProtocol]:
-    """The protocol of a server's connections, with the limits of ``protocol``."""
-    names: dict[str, Any] = {
-        "desk": desk,
-        "limits": protocol.limits,
-        "refused": staticmethod(protocol.refused),
-        "__slots__": (),
-    }
+def express(desk: Desk, limits: Limits, refused: Callable[[int], None]) -> type[ExpressProtocol]:
+    """The protocol of a server's connections; see ``serving.http.limited``."""
+    names: dict[str, Any] = {"desk": desk, "limits": limits, "refused": staticmethod(refused), "__slots__": ()}
     return type("ServerProtocol", (ExpressProtocol,), names)

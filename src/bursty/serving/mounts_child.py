@@ -104,6 +104,7 @@ class Child:
 
     def cut(self) -> None:
         """Close every connection, so that the process ends by itself."""
+        self._idle.clear()
         for link in list(self._links):
             link.close()
 

@@ -176,7 +176,10 @@ class PredictionWriter:
                 yield None
                 continue
             logged = Logged._make(self._waiting.popleft())
-            made = rows_of(logged)
+            try:
+                made = rows_of(logged)
+            except (ValueError, TypeError, LookupError, RecursionError) as error:  # one answer must not end the log
+                made = [_row(logged, logged.request_id, error=f"{UNREADABLE}: {type(error).__name__}")]
             for number, row in enumerate(made, 1):
                 yield row, logged if number == len(made) else None
 
@@ -279,7 +282,7 @@ def _asked(request: Buffer) -> Any:
     try:
         query, body = unpack_request(bytes(request))
         found = _any.decode(body) if body else None
-    except ValueError:
+    except (ValueError, RecursionError):  # a client may send anything
         return None
     fields = dict(parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True))
     if found is None:

@@ -95,7 +95,11 @@ class Server:
             return await self._own(own, scope, receive, send)
         if (mount := mount_at(path, self.parts.mounts)) is not None:
             refusal = self._refusal(scope, mount.spec.auth, f"mount:{mount.spec.path}")
-            return await (_follow(mount, scope, receive, send) if refusal is None else refuse(send, refusal))
+            if refusal is not None:
+                return await refuse(send, refusal)
+            status = await _follow(mount, scope, receive, send)
+            self.parts.metrics.count("mount_requests", mount.spec.name, str(status))
+            return status
         known = [*self.router.paths, *self._pages]
         return await refuse(send, problems.not_found(path, known))
 
@@ -112,6 +116,10 @@ class Server:
         """Of each response."""
         if self.parts.note is not None:
             self.parts.note(scope, status, seconds)
+
+    def refused(self, status: int) -> None:
+        """A request was refused before it could be read."""
+        self.parts.metrics.count("refusals", str(status))
 
     def _refusal(self, scope: Scope, auth: Auth, needed: str) -> Problem | None:
         """What to answer to those who may not ask."""

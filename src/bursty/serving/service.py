@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from bursty.core.tickets import Ticket
 from bursty.endpoints import AnswerKind, EndpointInfo
 from bursty.ids import new_id
 from bursty.serving import problems
+from bursty.serving.accesslog import NOTED, Noted
 from bursty.serving.answers import Answers
 from bursty.serving.fallbacks import Fallbacks, Found
 from bursty.serving.metrics import Metrics
@@ -37,12 +39,14 @@ Scope = MutableMapping[str, Any]
 
 
 class Request:
-    """A request on its way. ``on_reply``: told its ``Reply``, once. ``prepared``: a fallback that was looked up."""
+    """A request on its way. ``on_reply``: told its ``Reply``, once. ``prepared``: a fallback that was looked up.
+    ``seconds``: it has from its arrival on."""
 
-    __slots__ = ("data", "id", "on_reply", "prepared", "ticket", "ts_ms")
+    __slots__ = ("data", "id", "on_reply", "prepared", "seconds", "ticket", "ts_ms")
 
-    def __init__(self, data: bytes, on_reply: OnReply) -> None:
+    def __init__(self, data: bytes, on_reply: OnReply, seconds: float) -> None:
         self.id = new_id()
+        self.seconds = seconds
         self.data = data
         self.on_reply: OnReply | None = on_reply
         self.ts_ms = time.time_ns() // 1_000_000
@@ -109,6 +113,8 @@ class Service:
         """What to answer at once, before the body is read."""
         if method not in self.methods and not (method == "HEAD" and "GET" in self.methods):
             return problems.method_not_allowed(method, self.methods)
+        if head.deadline is not None and not head.deadline > 0:
+            return problems.bad_request("Bursty-Deadline-Ms must be a number of milliseconds above 0")
         if method in NO_BODY:
             return None
         if head.length is not None and head.length > self.spec.max_body:
@@ -128,6 +134,7 @@ class Service:
         request = self.submit(query, body, head.deadline, arrived, _settler(future), scope.get("bursty.connection"))
         reply = await future
         answer, headers = reply.answer, self.headers_of(request, reply)
+        scope[NOTED] = Noted(request.id, reply.kind, len(answer.body))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
         return answer.status
@@ -144,8 +151,8 @@ class Service:
         """Have a request answered. ``deadline``: seconds that the client grants. ``arrived``: monotonic. ``on_reply``
         is told in time, perhaps before this returns. ``connection``: tells when the client hangs up (``serving.http``).
         """
-        request = Request(pack_request(query, body), on_reply)
         seconds = self.spec.deadline if deadline is None else min(deadline, self.spec.deadline)
+        request = Request(pack_request(query, body), on_reply, seconds)
         late_at = arrived + seconds - min(LEAD_SECONDS, LEAD_PART * seconds)
         ticket = request.ticket = Ticket(arrived, late_at, request)
         if connection is not None:
@@ -213,7 +220,8 @@ class Service:
             self._fall_back(ticket.request, AnswerKind.NONE, _problem_answer(problem))
 
     def too_late(self, ticket: Ticket) -> None:
-        problem = problems.too_late(self.spec.deadline, self.pool.trouble and "its workers can't start; see the log")
+        seconds = ticket.request.seconds if isinstance(ticket.request, Request) else self.spec.deadline
+        problem = problems.too_late(seconds, self.pool.trouble and "its workers can't start; see the log")
         self._fall_back(ticket.request, AnswerKind.NONE, _problem_answer(problem))
 
     def prepare(self, ticket: Ticket) -> None:
@@ -267,7 +275,8 @@ class Service:
 
 
 class Head:
-    """What matters of a request's headers. ``deadline``: seconds that the client grants."""
+    """What matters of a request's headers. ``deadline``: seconds that the client grants; 0 when it
+    says what is no time."""
 
     __slots__ = ("content_type", "deadline", "length")
 
@@ -297,13 +306,13 @@ def _named(model: str) -> tuple[str, int]:
     return name, int(version)
 
 
-def _milliseconds(value: bytes) -> float | None:
-    """What is no number, or none above 0, is no wish."""
+def _milliseconds(value: bytes) -> float:
+    """As seconds; 0 for what is no time."""
     try:
-        found = float(value)
+        found = float(value) / 1e3
     except ValueError:
-        return None
-    return found / 1e3 if 0 < found < 1e9 else None
+        return 0.0
+    return found if 0 < found < math.inf else 0.0
 
 
 async def read_body(receive: Receive, limit: int) -> bytes | Problem | None:

@@ -9,7 +9,6 @@ as it has answered, and thawed for the next event, as Lambda does it.
 
 import json
 import os
-import queue
 import signal
 import subprocess
 import sys
@@ -18,10 +17,11 @@ import time
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from processes import is_alive
 
+T = TypeVar("T")
 PREFIX = "/2018-06-01/runtime/"
 INVOCATION = PREFIX + "invocation/"
 
@@ -48,17 +48,46 @@ class _Event(NamedTuple):
     deadline_ms: int
 
 
+class Box(Generic[T]):
+    """One thing after the other, from thread to thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._things: list[T] = []
+
+    def put(self, thing: T) -> None:
+        with self._changed:
+            self._things.append(thing)
+            self._changed.notify()
+
+    def get(self, seconds: float) -> T | None:
+        """``None``: there was none in time."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._things, seconds)
+            return self._things.pop(0) if self._things else None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A function that is killed hangs up."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class RuntimeApi:
     """The server. One event at a time."""
 
     def __init__(self) -> None:
-        self.events: queue.Queue[_Event] = queue.Queue()
-        self.replies: queue.Queue[Reply] = queue.Queue()
+        self.events = Box[_Event]()
+        self.replies = Box[Reply]()
         self.closing = False
         api = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 api.next(self)
@@ -69,8 +98,7 @@ class RuntimeApi:
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (its name there)
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.address = f"127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
@@ -78,9 +106,8 @@ class RuntimeApi:
     def next(self, request: BaseHTTPRequestHandler) -> None:
         assert request.path == INVOCATION + "next", request.path
         while not self.closing:
-            try:
-                event = self.events.get(timeout=0.1)
-            except queue.Empty:
+            event = self.events.get(0.1)
+            if event is None:
                 continue
             request.send_response(200)
             headers = {
@@ -126,17 +153,20 @@ class Function:
         timeout: float = 30.0,
         freezes: bool = True,
         environ: dict[str, str] | None = None,
+        python: str = sys.executable,
     ) -> None:
         self._freezes = freezes
         self._timeout = timeout
+        self.answered_at = 0.0
+        """Monotonic: when the last answer came."""
         self._api = RuntimeApi()
         scratch = folder / f"tmp-{uuid.uuid4().hex[:8]}"
         scratch.mkdir(parents=True)
         self._log = folder / f"{scratch.name}.log"
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("BURSTY_", "AWS_"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("BURSTY_", "AWS_", "PYTHON"))}
         with open(self._log, "wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "awslambdaric", handler],
+                [python, "-m", "awslambdaric", handler],
                 cwd=task,
                 env={
                     **kept,
@@ -169,6 +199,7 @@ class Function:
         deadline_ms = int((time.time() + seconds) * 1000)
         self._api.events.put(_Event(str(uuid.uuid4()), json.dumps(event).encode(), deadline_ms))
         reply = self._reply(seconds + 60)
+        self.answered_at = reply.at
         if self._freezes:
             self._freeze()
         if reply.error:
@@ -178,10 +209,10 @@ class Function:
     def _reply(self, seconds: float) -> Reply:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            try:
-                return self._api.replies.get(timeout=0.1)
-            except queue.Empty:
-                assert self.process.poll() is None, f"the function's process has ended:\n{self.log}"
+            reply = self._api.replies.get(0.1)
+            if reply is not None:
+                return reply
+            assert self.process.poll() is None, f"the function's process has ended:\n{self.log}"
         raise AssertionError(f"the function has not answered:\n{self.log}")
 
     def _freeze(self) -> None:

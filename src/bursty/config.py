@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -68,6 +66,8 @@ class Settings:
 
 
 def _user_name() -> str:
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in containers
@@ -115,6 +115,8 @@ def _file_table(folder: Path) -> dict[str, Any]:
             file = place / name
             if not file.is_file():
                 continue
+            import tomllib
+
             try:
                 table: Any = tomllib.loads(file.read_text("utf-8"))
             except (OSError, ValueError) as error:

@@ -9,6 +9,7 @@ Order matters here: what workers come from is started first, and what the server
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -50,11 +51,14 @@ def handler(event: Any, context: Any) -> dict[str, Any]:
 def start() -> Instance:
     """An instance with its workers. Raises ``BurstyError``."""
     begun = time.monotonic()
+    gc.disable()  # all that is made here stays
     kind = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
     package, infos, backend = _workers_first(Path(os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd()))
     stage = _stage(package)
     instance = _instance(stage, package, infos, backend, provisioned=kind == "provisioned-concurrency")
     instance.start((INIT_SECONDS if kind == "on-demand" else PREPARED_SECONDS) - (time.monotonic() - begun))
+    gc.freeze()
+    gc.enable()
     return instance
 
 

@@ -46,6 +46,7 @@ def run_zygote(control_fd: int, settings: dict[str, Any]) -> NoReturn:
 
 
 def _prepare(control_fd: int, settings: dict[str, Any]) -> None:
+    gc.disable()  # what modules make when they are imported is there to stay
     os.chdir(settings["folder"])
     sys.argv = [settings["argv0"]]
     import bursty.supervise.child
@@ -62,6 +63,7 @@ def _prepare(control_fd: int, settings: dict[str, Any]) -> None:
         _start_over(control_fd, settings)
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def _too_long(number: int, frame: object) -> None:

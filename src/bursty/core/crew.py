@@ -23,6 +23,7 @@ START_LIMIT = 600.0
 END_LIMIT = 30.0
 """One that is to end, and didn't after so long, is killed."""
 MOST_BACK_OFF = 30.0
+AT_ONCE = float("-inf")
 
 
 class Crew:
@@ -41,6 +42,8 @@ class Crew:
         self._budget = Budget(RESTART_SHARE / LEAST_RESTART, RESTART_BURST, RESTART_BURST + self.wanted, now)
         self._failed_starts = 0
         self._open_after = now
+        self._watch_at = AT_ONCE
+        """There is nothing to be done about workers before, unless something happens to them."""
 
     def has_workers(self) -> bool:
         """Whether any worker is warm, or about to be."""
@@ -53,12 +56,14 @@ class Crew:
         self.opening -= 1
         self.tally.opened += 1
         worker = self.workers[number] = Worker(number, self.generation, now)
+        self._watch_at = min(self._watch_at, now + START_LIMIT)
         return worker
 
     def not_opened(self, now: float) -> None:
         """There is no worker to be had now."""
         self.opening -= 1
         self._start_failed(now)
+        self._watch_at = min(self._watch_at, self._open_after)
 
     def ready(self, number: int, now: float) -> None:
         """A worker that was starting has warmed up."""
@@ -68,6 +73,7 @@ class Crew:
             self._budget.set_rate(RESTART_SHARE / (self.start_pace.seconds or LEAST_RESTART), now)
             self._failed_starts = 0
             self._rest(worker, now)
+            self._watch_at = AT_ONCE
 
     def replace(self, number: int, now: float) -> bool:
         """Take an idle worker that is not what it was out of the game, if there are others for its work; the driver
@@ -82,6 +88,7 @@ class Crew:
         """Replace all workers, one after the other, while the old ones go on: a newer model is to be loaded."""
         self.generation += 1
         self._budget.give(self.wanted)
+        self._watch_at = AT_ONCE
 
     def stood_still(self, seconds: float) -> None:
         """The machine was frozen for so long: workers that were starting could not go on. (A late one is as late as it
@@ -98,6 +105,7 @@ class Crew:
         if worker.state is State.IDLE:
             self.idle.remove(worker)
         worker.state, worker.since = State.ENDING, now
+        self._watch_at = AT_ONCE
 
     def _start_failed(self, now: float) -> None:
         self._failed_starts += 1
@@ -174,12 +182,15 @@ class Crew:
         """Whether the place of one that is killed is taken already, or can be: better a slow one than none."""
         return self._missing() <= 0 or self._budget.when(now) <= now
 
-    def _next_times(self, now: float) -> Iterator[float]:
-        """When one of them takes too long, can be paid, or had nothing to do for long."""
+    def _times(self, now: float) -> Iterator[float]:
+        """When one of them takes too long, can be paid, or had nothing to do for long; or earlier."""
         for worker in self.workers.values():
             at = worker.since + self._limit_of(worker)
             yield at if now < at else self._budget.when(now)  # which is why it was not killed
+            if worker.state is State.BUSY:
+                yield worker.look_at
         if self._missing() > 0:
             yield max(self._open_after, self._budget.when(now))
         if len(self.workers) > self.wanted and self._warm() > self.wanted:
+            yield now + SURPLUS_SECONDS
             yield from (worker.since + SURPLUS_SECONDS for worker in self.idle)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from bursty.core.alarms import Alarms
-from bursty.core.crew import Crew
+from bursty.core.crew import AT_ONCE, Crew
 from bursty.core.pace import Pace
 from bursty.core.tickets import (
     Demote,
@@ -86,7 +86,8 @@ class Dispatch(Crew):
     def _least_wait(self, now: float, turn: float) -> float:
         """Seconds until who comes now has an answer, if all goes on as usual."""
         workers = self.plan.workers
-        free = sorted(max(w.since + turn - now, 0.0) for w in self.workers.values() if _works(w))
+        busy = [w for w in self.workers.values() if w.state is State.BUSY and not w.stalled]
+        free = sorted([max(w.since + turn - now, 0.0) for w in busy])
         free = [0.0] * (workers - len(free)) + free
         rounds, place = divmod(self.waiting // self._most_together(), workers)
         seconds = free[place] + (rounds + 1) * turn
@@ -101,9 +102,16 @@ class Dispatch(Crew):
     def give_up(self, ticket: Ticket) -> None:
         """Its client hung up."""
         ticket.answered = True
+        self._miss(ticket)
+
+    def _miss(self, ticket: Ticket) -> None:
+        """It goes without an answer."""
         if ticket.waiting:
             ticket.over = True
             self._leave(ticket)
+        elif ticket.worker is not None:
+            ticket.worker.missed = True
+            self._watch_at = AT_ONCE
 
     def _leave(self, ticket: Ticket) -> None:
         """It waits no more. Its place is cleared when the queue gets there, or has too many of the kind."""
@@ -128,6 +136,8 @@ class Dispatch(Crew):
             return None
         ticket.over = True
         self._leave(ticket)
+        if worker.missed or ticket.alone:  # it, or another one, may be at what nobody waits for
+            self._watch_at = AT_ONCE
         return ticket
 
     def _note_pace(self, worker: Worker, seq: int, seconds: float) -> None:
@@ -142,9 +152,11 @@ class Dispatch(Crew):
         if worker is None or worker.state not in (State.BUSY, State.LATE):
             return
         self._turn.note(now - worker.since)
+        if worker.state is State.LATE or worker.stalled or worker.generation != self.generation:
+            self._watch_at = AT_ONCE
         left = self._left_of(worker)
         worker.tickets = []
-        worker.stalled = worker.revoked = False
+        worker.missed = worker.stalled = worker.revoked = False
         self._again([ticket for ticket in left if stopped is None or ticket.seq < stopped], suspects=True)
         if stopped is not None:
             self._again([ticket for ticket in left if ticket.seq >= stopped], suspects=False)
@@ -156,6 +168,7 @@ class Dispatch(Crew):
         worker = self.workers.pop(number, None)
         if worker is None:
             return []
+        self._watch_at = AT_ONCE
         if worker.state is State.IDLE:
             self.idle.remove(worker)
         if worker.state is State.STARTING:
@@ -208,9 +221,11 @@ class Dispatch(Crew):
         """What is to be done now. To be asked after events, and at ``next_time``."""
         found: list[Order] = []
         self._expire(now, found)
-        self._judge(now, found)
-        self._kill(now, found)
-        self._populate(now, found)
+        if now >= self._watch_at:
+            self._judge(now, found)
+            self._kill(now, found)
+            self._populate(now, found)
+            self._watch_at = min(self._times(now), default=NEVER)
         self._hand_out(now, found)
         return found
 
@@ -218,9 +233,7 @@ class Dispatch(Crew):
         for ticket in self._late.due(now):
             ticket.answered = True
             self.tally.late += 1
-            if ticket.waiting:
-                ticket.over = True
-                self._leave(ticket)
+            self._miss(ticket)
             found.append(TooLate(ticket))
         found.extend(Prepare(ticket) for ticket in self._half.due(now))
 
@@ -258,16 +271,19 @@ class Dispatch(Crew):
 
     def _busy(self) -> int:
         """How many work. One that stalls is no help: a spare one may take its place."""
-        return sum(1 for w in self.workers.values() if _works(w))
+        return sum([w.state is State.BUSY and not w.stalled for w in self.workers.values()])
 
     def _hand_out(self, now: float, found: list[Order]) -> None:
-        free = min(len(self.idle), self.plan.workers - self._busy()) if self.waiting else 0
+        if not self.waiting or not self.idle:
+            return
+        free = min(len(self.idle), self.plan.workers - self._busy())
         while free > 0 and self.waiting and not self._is_worth_waiting(now):
             self._pass_over(now)
             tickets = self._pick(free)
             worker = self._best()
             worker.state, worker.since, worker.tickets = State.BUSY, now, tickets
             worker.look_at = now + self._patience(len(tickets))
+            self._watch_at = min(self._watch_at, worker.look_at, now + self.plan.limit)
             found.append(Send(worker, tickets))
             free -= 1
 
@@ -339,14 +355,7 @@ class Dispatch(Crew):
 
     def next_time(self, now: float) -> float | None:
         """When ``orders`` must be asked again if nothing happens before."""
-        at = min(self._late.next(), self._half.next(), *self._next_times(now))
-        for worker in self.workers.values():
-            if worker.state is State.BUSY and worker.look_at < at:
-                at = worker.look_at
+        at = min(self._late.next(), self._half.next(), self._watch_at)
         if self.plan.wait and self.waiting and self.idle and self._busy() < self.plan.workers:
             at = min(at, self._first().arrived + self.plan.wait)
         return None if at == NEVER else max(now, at)
-
-
-def _works(worker: Worker) -> bool:
-    return worker.state is State.BUSY and not worker.stalled

@@ -58,12 +58,25 @@ class Worker:
     """A worker process, by its number at the backend.
 
     ``since``: when it came into its state, or was sent what it works at. ``first``: the number of its first ticket;
-    ``heard``: of the first whose answer has not come yet. ``look_at``: when to look whether it hangs. ``stalled``: it
+    ``heard``: of the first whose answer has not come yet. ``look_at``: when to look whether it hangs. ``missed``:
+    nobody waits any more for some of what it works at. ``stalled``: it
     takes so long that another may take its place. ``revoked``: its tickets, or those that it has not begun, were given
     to others.
     """
 
-    __slots__ = ("first", "generation", "heard", "look_at", "number", "revoked", "since", "stalled", "state", "tickets")
+    __slots__ = (
+        "first",
+        "generation",
+        "heard",
+        "look_at",
+        "missed",
+        "number",
+        "revoked",
+        "since",
+        "stalled",
+        "state",
+        "tickets",
+    )
 
     def __init__(self, number: int, generation: int, now: float) -> None:
         self.number = number
@@ -74,6 +87,7 @@ class Worker:
         self.first = 0
         self.heard = 0
         self.look_at = float("inf")
+        self.missed = False
         self.stalled = False
         self.revoked = False
 

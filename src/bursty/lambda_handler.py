@@ -95,9 +95,8 @@ def _instance(
 ) -> Instance:
     """The server as ``hosting`` makes it, for one request at a time."""
     from bursty.hosting import desk_of, mount_of, plan_of, pool_of
-    from bursty.serving.access import TokenBook
     from bursty.serving.lambda_instance import Instance
-    from bursty.serving.lambda_tokens import TokenReader
+    from bursty.serving.lambda_tokens import LambdaTokens
     from bursty.serving.metrics import Metrics
     from bursty.serving.own import own_pages
     from bursty.serving.pool import Floor
@@ -108,10 +107,12 @@ def _instance(
     metrics, answers, mounts = Metrics(), _answers(stage, infos), package.mounts()
     store = _predictions(stage) if any(info.spec.log for info in infos) else None
     log = PredictionWriter(store) if store is not None else None
-    book = TokenBook(lambda: stage.tokens.list() if stage.settings.state else (), say=_say, clock=time.time)
-    tokens = TokenReader(book)
-    if any(one.auth != "public" for one in (*(info.spec for info in infos), *(spec for _, spec in mounts))):
-        tokens.start()
+    specs = (*(info.spec for info in infos), *(spec for _, spec in mounts))
+    book = LambdaTokens(
+        lambda: stage.tokens.list() if stage.settings.state else (),
+        at_once=any(spec.auth != "public" for spec in specs),
+        say=_say,
+    )
     floor = Floor(backend, desk_of(stage), _say)
     parts = Parts(
         host="lambda",
@@ -132,7 +133,7 @@ def _instance(
         ),
     )
     flushes = [one.flush for one in (log, answers) if one is not None]
-    return Instance(Server(parts), tokens, flushes, provisioned=provisioned)
+    return Instance(Server(parts), flushes, provisioned=provisioned)
 
 
 def _lean(plan: Plan, deadline: float) -> Plan:

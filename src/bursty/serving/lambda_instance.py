@@ -14,9 +14,7 @@ from typing import Any, Protocol
 
 from bursty.errors import RemoteError, WorkerLost
 from bursty.serving import problems
-from bursty.serving.access import authorization
 from bursty.serving.lambda_events import LambdaRequest, request_of, response_of
-from bursty.serving.lambda_tokens import TokenReader
 from bursty.serving.problems import Header, Problem
 from bursty.serving.server import Server
 from bursty.serving.service import Head, Message
@@ -46,11 +44,8 @@ class Instance:
     asked, so there is no cold start to be excepted.
     """
 
-    def __init__(
-        self, server: Server, tokens: TokenReader, flushes: Sequence[Flush] = (), *, provisioned: bool = False
-    ) -> None:
+    def __init__(self, server: Server, flushes: Sequence[Flush] = (), *, provisioned: bool = False) -> None:
         self._server = server
-        self._tokens = tokens
         self._flushes = flushes
         self._provisioned = provisioned
         self._loop = asyncio.new_event_loop()
@@ -96,7 +91,6 @@ class Instance:
             self._warm_up(until - time.monotonic())
         arrived = self._arrival(request)
         seconds = self._limit(request, arrived, until)
-        self._tokens.freshen(authorization(request.scope["headers"]))
         status, headers, body = self._loop.run_until_complete(self._ask(request, until))
         response = response_of(status, headers, body)
         self._flush(min(arrived + seconds, until))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from bursty.serving.access import TokenBook
+from bursty.core.tokens import Token
+from bursty.serving.access import TokenBook, Verdict
 
 EVERY_SECONDS = 30.0
 """A token that is revoked, or made, counts so after that time at the latest, and the time that reading takes."""
@@ -15,31 +16,43 @@ WAIT_SECONDS = 0.02
 FIRST_WAIT_SECONDS = 5.0
 
 
-class TokenReader:
-    """Reads ``book`` anew, on a thread, when what it knows is old. ``clock``: one that goes on while the instance is
-    frozen; the book should have the same."""
+class LambdaTokens(TokenBook):
+    """``at_once``: some path needs a token, so they are read from the start. ``clock``: one that goes on while the
+    instance is frozen.
+    """
 
-    def __init__(self, book: TokenBook, clock: Callable[[], float] = time.time) -> None:
-        self._book = book
-        self._clock = clock
+    def __init__(
+        self,
+        load: Callable[[], Sequence[Token]],
+        *,
+        at_once: bool = False,
+        say: Callable[[str], None] = lambda _line: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(load, say=say, clock=clock)
+        self._at_once = at_once
+        self._now = clock
         self._read_at = 0.0
-        self._thread: threading.Thread | None = None
+        self._reading: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to read."""
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._read, name="bursty-tokens", daemon=True)
-            self._thread.start()
+        """Wait for nothing."""
+        if self._at_once:
+            self._read()
 
-    def freshen(self, authorization: bytes | None) -> None:
-        """Before a request with this header is looked at."""
-        if not authorization or self._clock() - self._read_at < EVERY_SECONDS:
-            return
-        self.start()
-        assert self._thread is not None
-        self._thread.join(WAIT_SECONDS if self._read_at else FIRST_WAIT_SECONDS)
+    def check(self, header: bytes | None, needed: str, now: float) -> Verdict:
+        """As for any book. What is old is read anew on a thread, and waited for a little."""
+        if header is not None and self._now() - self._read_at >= EVERY_SECONDS:
+            self._read().join(WAIT_SECONDS if self._read_at else FIRST_WAIT_SECONDS)
+        return super().check(header, needed, now)
 
-    def _read(self) -> None:
-        begun = self._clock()
-        if self._book.refresh():
+    def _read(self) -> threading.Thread:
+        if self._reading is None or not self._reading.is_alive():
+            self._reading = threading.Thread(target=self._read_once, name="bursty-tokens", daemon=True)
+            self._reading.start()
+        return self._reading
+
+    def _read_once(self) -> None:
+        begun = self._now()
+        if self.refresh():
             self._read_at = begun

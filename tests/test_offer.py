@@ -19,7 +19,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from numpy.typing import NDArray
 
-from bursty import App, Batching, ConfigError
+from bursty import App, Batching, ConfigError, Default
 from bursty.core.answers import pack_request, unpack_answer
 from bursty.forms.offer import schema_of
 from bursty.forms.offer_examples import example_of
@@ -293,3 +293,14 @@ def test_examples_keep_to_bounds(schema: dict[str, Any], example: Any) -> None:
 def test_an_example_of_a_type_that_holds_itself_ends() -> None:
     tree = {"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#/$defs/Tree"}}}}
     assert json.dumps(example_of({"$ref": "#/$defs/Tree"}, {"Tree": tree}))
+
+
+def test_a_default_for_each_item_needs_items() -> None:
+    app = App("defaults")
+
+    @app.endpoint("/sum", fallback=Default(0.0, each=True))
+    def total(value: float) -> float:
+        return value
+
+    with pytest.raises(ConfigError, match="default for each item"):
+        schema_of(total, app.endpoints["total"])

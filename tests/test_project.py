@@ -16,6 +16,8 @@ import pytest
 IMPORTS_OF_BURSTY = {"bursty", "bursty.interop", "bursty.ports", "bursty.slots"}
 IMPORTS_OF_RUNTIME = {
     "bursty",
+    "bursty.core",
+    "bursty.core.answers",
     "bursty.errors",
     "bursty.interop",
     "bursty.ports",
@@ -25,6 +27,7 @@ IMPORTS_OF_RUNTIME = {
     "bursty.runtime.execute",
     "bursty.runtime.faults",
     "bursty.runtime.host",
+    "bursty.runtime.journal",
     "bursty.runtime.pickling",
     "bursty.runtime.recent",
     "bursty.slots",

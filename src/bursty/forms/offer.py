@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
-from bursty.endpoints import EndpointSpec
+from bursty.endpoints import Default, EndpointSpec
 from bursty.errors import ConfigError
 from bursty.forms.offer_codec import reader_of
 from bursty.forms.offer_examples import example_of, fitted
@@ -44,6 +44,7 @@ def schema_of(target: Any, spec: EndpointSpec) -> dict[str, Any]:
     ``response``. ``layout`` of the answer: see ``Offer``. Raises ``ConfigError`` that names the parameter.
     """
     offer = read_offer(target, spec)
+    _check_defaults(offer, spec)
     schemas, definitions = _schemas(offer)
     request = _request(offer, schemas, definitions)
     result, defined = _schema(offer.result, f"the return type of {offer.name}", True)
@@ -59,6 +60,16 @@ def schema_of(target: Any, spec: EndpointSpec) -> dict[str, Any]:
         "examples": _examples(offer, parameters, request, {**result, "$defs": defined}),
         "doc": spec.description,
     }
+
+
+def _check_defaults(offer: Offer, spec: EndpointSpec) -> None:
+    """What stands for each item needs items, one answer for each."""
+    for one in spec.fallback:
+        if isinstance(one, Default) and one.each and (offer.body != "array" or offer.layout != "aligned"):
+            raise ConfigError(
+                f"{offer.name} has a default for each item, and its body is no list that is answered item by item",
+                "Take one list and return one, or declare Default(VALUE) for the whole answer.",
+            )
 
 
 def _schemas(offer: Offer) -> tuple[dict[str, Schema], Schema]:

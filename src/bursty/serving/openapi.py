@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from bursty.endpoints import EndpointInfo
+from bursty.endpoints import Default, EndpointInfo, Fallback
 from bursty.serving import openapi_parts as parts
 
 Json = dict[str, Any]
@@ -58,7 +58,8 @@ def words_of(info: EndpointInfo) -> str:
 def _path(info: EndpointInfo, schemas: _Schemas, is_local: bool) -> Json:
     """The operations of one endpoint."""
     spec, schema = info.spec, info.schema
-    request, response = schemas.add(info.spec.name, schema["request"]), schemas.add(spec.name, schema["response"])
+    request, response = schemas.add(spec.name, schema["request"]), schemas.add(spec.name, schema["response"])
+    response = _with_defaults(response, spec.fallback)
     given = {one["name"]: schemas.add(spec.name, _with_defs(one, schema)) for one in schema["parameters"]}
     in_path = [_parameter(one, given[one["name"]]) for one in schema["parameters"] if one["in"] == "path"]
     item: Json = {"parameters": in_path} if in_path else {}
@@ -83,6 +84,16 @@ def _path(info: EndpointInfo, schemas: _Schemas, is_local: bool) -> Json:
             }
         item[method.lower()] = operation
     return item
+
+
+def _with_defaults(response: Json, fallbacks: Sequence[Fallback]) -> Json:
+    """Declared defaults may be of another type than what the endpoint returns: ``null``, say, for "nothing known"."""
+    defaults = [one for one in fallbacks if isinstance(one, Default)]
+    whole: list[Json] = [{"const": one.value, "title": "The declared default"} for one in defaults if not one.each]
+    each: list[Json] = [{"const": one.value, "title": "The declared default"} for one in defaults if one.each]
+    if each and "items" in response:
+        response = {**response, "items": {"anyOf": [response["items"], *each]}}
+    return {"anyOf": [response, *whole]} if whole else response
 
 
 def _with_defs(parameter: Mapping[str, Any], schema: Mapping[str, Any]) -> Json:

@@ -22,7 +22,7 @@ from harness.loads import OpenLoop, closed_loop, request
 from harness.peers import Peer, Workload
 from harness.process import PeerFailed
 from harness.rounds import Cell, Table
-from harness.served import FOREST, SERVED, WAITING, Served
+from harness.served import FOREST, NEEDS, SERVED, WAITING, Served
 from harness.targets import SUBJECT, Verdict
 
 SECONDS, SHORT_SECONDS = 40.0, 4.0
@@ -155,7 +155,7 @@ def verdicts(test: Test, scenarios: Sequence[str], peers: Sequence[Served]) -> l
 
 def chosen(options: argparse.Namespace) -> tuple[list[Served], list[str]]:
     wanted = options.peers or (SHORT if options.short else [one.name for one in CONTESTANTS])
-    scenarios = options.scenarios or (["none", "mixed"] if options.short else list(SCENARIOS))
+    scenarios = options.scenarios or (["mixed"] if options.short else list(SCENARIOS))
     return [one for one in CONTESTANTS if one.name in wanted], scenarios
 
 
@@ -166,9 +166,7 @@ def main(
 ) -> int:
     options = parse(arguments)
     peers, scenarios = chosen(options)
-    if python_of is None:
-        command.install([one.peer for one in peers])
-    python_of = python_of or command.environment
+    python_of = python_of or command.python_of([one.peer for one in peers], options.short, NEEDS)
     run = command.Run(options, "deadline")
     test = Test(options, truth or hosting.truth(python_of(peers[0].peer)), python_of)
     run.facts |= {"scikit-learn": test.truth.version, "seconds of each run": test.seconds}

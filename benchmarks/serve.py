@@ -19,12 +19,13 @@ from harness.peers import Peer, Workload
 from harness.process import PeerFailed
 from harness.rounds import Cell, Table, order
 from harness.serve_targets import CONNECTIONS, KINDS, METRICS, TARGETS, workloads
-from harness.served import ECHO, ITEM, SERVED, Served
+from harness.served import ECHO, ITEM, NEEDS, SERVED, Served
 from harness.targets import Verdict, judge
 
 ROUNDS = 3
 SECONDS = 5.0
 SHORT_SECONDS = 1.0
+SHORT_CONNECTIONS = (1, 64)
 WARM_SECONDS = 1.0
 Say = Callable[[str], None]
 
@@ -36,9 +37,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers", type=command.names_of(known), help=", ".join(peer.name for peer in known))
     kinds = [Workload(kind, kind, 0) for kind in KINDS]
     parser.add_argument("--workloads", type=command.names_of(kinds), default=list(KINDS), help=", ".join(KINDS))
-    parser.add_argument("--connections", type=counts, default=list(CONNECTIONS), help="1,8,64")
+    parser.add_argument("--connections", type=counts, help="1,8,64")
     parser.add_argument("--seconds", type=float, help="of each sample")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.connections = options.connections or list(SHORT_CONNECTIONS if options.short else CONNECTIONS)
+    return options
 
 
 def counts(text: str) -> list[int]:
@@ -60,6 +63,7 @@ class Measuring:
         self.kinds: Sequence[str] = options.workloads
         self.connections: Sequence[int] = options.connections
         self.seconds: float = options.seconds or (SHORT_SECONDS if options.short else SECONDS)
+        self.warm: bool = not options.short
         self.truth = truth
         self.python_of = python_of
 
@@ -86,7 +90,8 @@ class Measuring:
                 begin = time.monotonic()
                 cell = self.cell(f"{kind} {connections}", served.name)
                 try:
-                    closed_loop(host.port, path, bodies, connections, WARM_SECONDS)
+                    if self.warm:
+                        closed_loop(host.port, path, bodies, connections, WARM_SECONDS)
                     pace = closed_loop(host.port, path, bodies, connections, self.seconds)
                 except PeerFailed as error:
                     cell.reason = cell.reason or error.reason
@@ -170,9 +175,7 @@ def main(
 ) -> int:
     options = parse(arguments)
     peers = chosen(options)
-    if python_of is None:
-        command.install([one.peer for one in peers])
-    python_of = python_of or command.environment
+    python_of = python_of or command.python_of([one.peer for one in peers], options.short, NEEDS)
     run = command.Run(options, "serve")
     run.facts["generator"] = "wrk, one thread" if WRK else "its own"
     measuring = Measuring(options, truth or hosting.truth(python_of(peers[0].peer)), python_of)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import signal
 import sys
 import time
@@ -51,6 +52,15 @@ def say(text: str) -> None:
 
 def environment(peer: Peer) -> Path:
     return envs.ensure(REQUIREMENTS / f"{peer.env}.txt")
+
+
+def python_of(peers: Sequence[Peer], short: bool, needs: Sequence[str]) -> Callable[[Peer], Path]:
+    """Where each peer's Python is. A short run is content with this one if it can import all of ``needs``: it only
+    shows that the benchmark runs."""
+    if short and all(importlib.util.find_spec(name) for name in needs):
+        return lambda peer: Path(sys.executable)
+    install(peers)
+    return environment
 
 
 def install(peers: Sequence[Peer]) -> None:

@@ -22,7 +22,7 @@ from harness.process import PeerFailed, descendants, last_line, variables
 from harness.served import BAD_ITEM, ECHO, ITEM, Served
 
 SERVING = Path(__file__).resolve().parents[1] / "serving"
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0
 STOP_SECONDS = 10.0
 PORTS = 3
 """MLServer listens for gRPC and metrics, too."""
@@ -51,9 +51,8 @@ class Truth:
 
 def truth(python: Path) -> Truth:
     """``python``: one that has scikit-learn."""
-    folder = python.parents[1] / "bench-forest"
-    if not (folder / "truth.json").exists():
-        subprocess.run([str(python), str(SERVING / "forest.py"), str(folder)], check=True)
+    folder = envs.ENVS / "forest"
+    subprocess.run([str(python), str(SERVING / "forest.py"), str(folder)], check=True)
     return Truth(folder)
 
 

@@ -91,6 +91,10 @@ TENSORS = Wire(
 )
 
 
+NEEDS = ("bursty", "fastapi", "sklearn", "uvicorn")
+"""What a Python must have for the cheap ones."""
+
+
 @dataclass(frozen=True)
 class Served:
     """One server. ``command``: a program beside its Python, and its words; ``{port}`` is filled in. ``variables``: of

@@ -10,7 +10,7 @@ from mosec.errors import ValidationError
 
 WORKERS = 2
 MOST_SECONDS = 1.0
-BATCH_WAIT = 0.005
+BATCH_WAIT = 0.001
 
 
 class Item(msgspec.Struct):

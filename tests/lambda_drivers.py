@@ -23,12 +23,19 @@ HANDLER = "bursty.lambda_handler.handler"
 
 
 class Served:
-    """``frozen``: nothing goes on behind an answer. ``stage``: the same stores, opened here."""
+    """``frozen``: nothing goes on behind an answer. ``stage``: the same stores, opened here. ``tokens``: by scope."""
 
-    def __init__(self, client: httpx.Client, stage: Stage, *, function: Function | None = None) -> None:
+    def __init__(
+        self, client: httpx.Client, stage: Stage, tokens: Mapping[str, str], *, function: Function | None = None
+    ) -> None:
         self.client = client
         self.stage = stage
+        self.tokens = tokens
         self.function = function
+
+    def headers(self, scope: str) -> dict[str, str]:
+        """With a token that has this scope."""
+        return {"authorization": f"Bearer {self.tokens[scope]}"}
 
     @property
     def frozen(self) -> bool:
@@ -40,8 +47,10 @@ def on_server(source: str, folder: Path, **environ: str) -> Generator[Served]:
     environ = {**_home(folder), **environ}
     project = folder / "project"
     project.mkdir(exist_ok=True)
-    with serving(source, project, ready=True, **environ) as server, Stage(load_settings(project, environ)) as stage:
-        yield Served(server.client, stage)
+    with Stage(load_settings(project, environ)) as stage:
+        tokens = _tokens(stage)
+        with serving(source, project, ready=True, **environ) as server:
+            yield Served(server.client, stage, tokens)
 
 
 @contextmanager
@@ -49,15 +58,23 @@ def on_lambda(source: str, folder: Path, *, timeout: float = 60.0, **environ: st
     home = _home(folder)
     environ = {"BURSTY_STATE": f"sqlite:///{folder / 'home' / 'state.sqlite'}", **environ}
     with Stage(load_settings(folder, {**home, **environ})) as stage:
+        tokens = _tokens(stage)
         task = package(source, folder / f"task-{uuid.uuid4().hex[:8]}", stage)
         with Function(task, HANDLER, folder=folder, timeout=timeout, environ=environ) as function:
             transport = LambdaTransport(function)
             with httpx.Client(transport=transport, base_url="https://api.example.com") as client:
-                yield Served(client, stage, function=function)
+                yield Served(client, stage, tokens, function=function)
 
 
 def _home(folder: Path) -> dict[str, str]:
     return {"BURSTY_HOME": str(folder / "home"), "BURSTY_CACHE": str(folder / "cache")}
+
+
+def _tokens(stage: Stage) -> dict[str, str]:
+    """Made before anybody reads them."""
+    return {
+        scope: stage.tokens.create(f"{scope}-{uuid.uuid4().hex[:8]}", [scope])[1] for scope in ("predict", "labels")
+    }
 
 
 def package(source: str, task: Path, stage: Stage) -> Path:

@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html, version 2018-06-
 as it has answered, and thawed for the next event, as Lambda does it.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -216,13 +218,14 @@ class Function:
         raise AssertionError(f"the function has not answered:\n{self.log}")
 
     def _freeze(self) -> None:
-        """All at once, as far as signals can: from the top down, so that nobody sees another one stop."""
-        for pid in self.family():
-            os.kill(pid, signal.SIGSTOP)
+        """All of them, as far as signals can: from the top down, until none is left that was just born."""
+        frozen: set[int] = set()
+        while born := [pid for pid in self.family() if pid not in frozen]:
+            _send(born, signal.SIGSTOP)
+            frozen.update(born)
 
     def _thaw(self) -> None:
-        for pid in self.family():
-            os.kill(pid, signal.SIGCONT)
+        _send(self.family(), signal.SIGCONT)
 
     def family(self) -> list[int]:
         """Its process and all that it started."""
@@ -234,7 +237,7 @@ class Function:
     def close(self) -> None:
         family = self.family()
         self.process.kill()
-        self._thaw_all(family)
+        _send(family, signal.SIGCONT)
         self.process.wait()
         self._api.close()
         end = time.monotonic() + 60
@@ -242,12 +245,11 @@ class Function:
             assert time.monotonic() < end, "the function left processes behind"
             time.sleep(0.01)
 
-    def _thaw_all(self, pids: list[int]) -> None:
-        for pid in pids:
-            try:
-                os.kill(pid, signal.SIGCONT)
-            except ProcessLookupError:
-                continue
+
+def _send(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _parents() -> dict[int, int]:

@@ -102,11 +102,13 @@ def test_after_a_worker_that_died_or_hangs_the_next_answer_is_fresh(served: Serv
     assert (answer.json(), answer.headers["bursty-answer"]) == ([{"score": 4.0}], "fresh")
 
 
-def test_a_client_grants_less_time_but_not_more(served: Served) -> None:
+def test_a_client_grants_less_time(served: Served) -> None:
     answer = served.client.post("/predict", json=[{"x": 1.0}], headers={"bursty-deadline-ms": "0.01"})
     assert answer.headers["bursty-answer"] == "default"
-    answer = served.client.post("/predict", json=[{"x": 1.0}], headers={"bursty-deadline-ms": "nonsense"})
+    answer = served.client.post("/predict", json=[{"x": 1.0}], headers={"bursty-deadline-ms": "1e9"})
     assert answer.headers["bursty-answer"] == "fresh"
+    answer = served.client.post("/predict", json=[{"x": 1.0}], headers={"bursty-deadline-ms": "nonsense"})
+    assert answer.status_code == 400
 
 
 def test_predictions_are_in_the_log_when_the_answer_is_there(served: Served) -> None:
@@ -128,12 +130,10 @@ def test_predictions_are_in_the_log_when_the_answer_is_there(served: Served) -> 
 
 
 def test_labels_find_their_predictions(served: Served) -> None:
-    _, token = served.stage.tokens.create("labeller", ["labels"])
     name = served.client.get("/rank/Ada").headers["bursty-prediction"]
     assert wait_until(lambda: bool(served.stage.predictions.find([name])))
-    headers = {"authorization": f"Bearer {token}"}
-    assert wait_until(lambda: served.client.post("/labels", json=[], headers=headers).status_code != 401)
-    answer = served.client.post("/labels", json=[{"prediction_id": name, "y": 1}], headers=headers)
+    label = [{"prediction_id": name, "y": 1}]
+    answer = served.client.post("/labels", json=label, headers=served.headers("labels"))
     assert (answer.status_code, answer.json()["accepted"]) == (200, 1), answer.text
     [row] = served.stage.predictions.find([name])
     assert row.label is not None
@@ -141,15 +141,14 @@ def test_labels_find_their_predictions(served: Served) -> None:
 
 
 def test_what_is_not_public_needs_a_token(served: Served) -> None:
-    _, token = served.stage.tokens.create("good", ["predict"])
-    _, other = served.stage.tokens.create("other", ["labels"])
-    for given, status in ((None, 401), ("nonsense", 401), (other, 403), (token, 200)):
-        headers = FROM_ELSEWHERE | ({"authorization": f"Bearer {given}"} if given else {})
-
-        def answers(headers: dict[str, str] = headers, status: int = status) -> bool:
-            return served.client.post("/private", json={"x": 1}, headers=headers).status_code == status
-
-        assert wait_until(answers), (given, status)
+    for headers, status in (
+        ({}, 401),
+        ({"authorization": "Bearer nonsense"}, 401),
+        (served.headers("labels"), 403),
+        (served.headers("predict"), 200),
+    ):
+        answer = served.client.post("/private", json={"x": 1}, headers=FROM_ELSEWHERE | headers)
+        assert answer.status_code == status, answer.text
 
 
 def test_a_flask_app_under_its_path(served: Served) -> None:
@@ -175,16 +174,10 @@ def test_forms_cookies_and_bytes_of_a_flask_app(served: Served) -> None:
 def test_pages_of_every_server(served: Served) -> None:
     assert served.client.get("/health").json() == {"status": "ok"}
     assert wait_until(lambda: served.client.get("/ready").status_code == 200)
-    assert "/predict" in served.client.get("/openapi.json", headers=_token(served)).json()["paths"]
-    assert "<title>answering</title>" in served.client.get("/docs", headers=_token(served)).text
+    headers = FROM_ELSEWHERE | served.headers("predict")
+    assert "/predict" in served.client.get("/openapi.json", headers=headers).json()["paths"]
+    assert "<title>answering</title>" in served.client.get("/docs", headers=headers).text
     assert served.client.get("/docs", headers=FROM_ELSEWHERE).status_code == 401
-
-
-def _token(served: Served) -> dict[str, str]:
-    name = f"docs-{len(served.stage.tokens.list())}"
-    headers = {"authorization": f"Bearer {served.stage.tokens.create(name, ['predict'])[1]}"}
-    assert wait_until(lambda: served.client.get("/docs", headers=FROM_ELSEWHERE | headers).status_code == 200)
-    return headers
 
 
 @pytest.mark.parametrize("how", ["server", "lambda"])

@@ -109,7 +109,9 @@ class Instance:
         if service is None:
             return 0.0
         wish = Head(request.scope["headers"]).deadline
-        seconds = min(service.spec.deadline, wish or service.spec.deadline)
+        if wish == 0:  # what is no time is refused
+            return 0.0
+        seconds = service.spec.deadline if wish is None else min(wish, service.spec.deadline)
         granted = min(seconds - min(LEAD_SECONDS, LEAD_PART * seconds), until - arrived)
         milliseconds = b"%f" % (max(granted, 1e-6) * 1e3)
         others = [header for header in request.scope["headers"] if header[0] != b"bursty-deadline-ms"]

@@ -116,8 +116,7 @@ def first_commands(name: str) -> list[str]:
 
 
 def test_every_example_has_a_page_that_tells_its_story() -> None:
-    assert {path.parent.name for path in EXAMPLES.glob("*/app.py")} == set(NAMES)
-    for name in NAMES:
+    for name in NAMES:  # that there are no others is seen to by the test of those that are served
         page = (EXAMPLES / name / "README.md").read_text(encoding="utf-8")
         said = (f"bursty run examples/{name}/app.py::", "story it serves", "By hand", "Now", "BURSTY_STATE", "s3://")
         assert all(words in page for words in said)

@@ -19,6 +19,7 @@ from bursty.serving.lambda_package import MANIFEST
 from bursty.serving.lambda_tokens import EVERY_SECONDS, LambdaTokens
 from lambda_drivers import HANDLER, LambdaTransport, Served, event_of, on_lambda
 from lambda_runtime import Function, FunctionError
+from redis_server import Redis, run_redis
 from servers import wait_until
 
 APP = Path(__file__).with_name("lambda_apps") / "app.py"
@@ -46,6 +47,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[Served]:
     folder = tmp_path_factory.mktemp("served")
     with on_lambda(APP.read_text(encoding="utf-8"), folder, SHOP=str(folder)) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def redis() -> Generator[Redis]:
+    yield from run_redis()
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +142,13 @@ def test_a_late_result_is_kept_when_the_instance_goes_on(task: Path, tmp_path: P
 
         assert answer() == "none"
         assert wait_until(lambda: answer() == "cached")
+
+
+def test_a_store_that_hangs_does_not_hold_up_answers(tmp_path: Path, redis: Redis) -> None:
+    with on_lambda(SMALL, tmp_path, BURSTY_ANSWERS=redis.url) as served, redis.hanging():
+        for _ in range(20):
+            answer = served.client.get("/remembered", params={"seconds": 0})
+            assert (answer.status_code, answer.headers["bursty-answer"]) == (200, "fresh")
 
 
 # Starts

@@ -261,6 +261,8 @@ class _Queue:
         self._changed = threading.Condition()
         self._taken = False
         """A batch is being written."""
+        self._in_a_hurry = False
+        """Somebody waits for all of it to be written."""
         self.is_closed = False
         self.dropped = 0
 
@@ -306,7 +308,9 @@ class _Queue:
             self._taken = False
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._items or self.is_closed)
-            self._changed.wait_for(lambda: self.is_closed or len(self._items) >= BATCH_ITEMS, GATHER_SECONDS)
+            self._changed.wait_for(
+                lambda: self.is_closed or self._in_a_hurry or len(self._items) >= BATCH_ITEMS, GATHER_SECONDS
+            )
             return bool(self._items)
 
     def pause(self, seconds: float) -> None:
@@ -330,7 +334,12 @@ class _Queue:
 
     def wait_empty(self, timeout: float) -> bool:
         with self._changed:
-            return self._changed.wait_for(lambda: not self._items and not self._taken, timeout)
+            self._in_a_hurry = True
+            self._changed.notify_all()
+            try:
+                return self._changed.wait_for(lambda: not self._items and not self._taken, timeout)
+            finally:
+                self._in_a_hurry = False
 
     def close(self) -> None:
         with self._changed:

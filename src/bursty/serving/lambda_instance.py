@@ -23,8 +23,10 @@ MARGIN_SECONDS = 0.2
 """The answer is returned so long before Lambda would end the function."""
 LEAD_SECONDS, LEAD_PART = 0.01, 0.1
 """A fallback is returned so long before the deadline, or that part of it: a log is written, and there is a way back."""
-LEAST_FLUSH_SECONDS = 0.05
-"""So long what was answered may take to be written, even when the deadline is over by then."""
+FLUSH_SECONDS, LEAST_FLUSH_SECONDS = 1.0, 0.05
+"""So long what was answered may take to be written; while there is time, and even when there is none."""
+FAILED_FLUSH_SECONDS = 0.01
+"""What did not work is not waited for again and again."""
 OLDEST_SECONDS = 60.0
 """An event that is older than that came from a clock that has nothing to do with ours."""
 LOOK_SECONDS = 0.005
@@ -47,6 +49,7 @@ class Instance:
     def __init__(self, server: Server, flushes: Sequence[Flush] = (), *, provisioned: bool = False) -> None:
         self._server = server
         self._flushes = flushes
+        self._patience = [FLUSH_SECONDS] * len(flushes)
         self._provisioned = provisioned
         self._loop = asyncio.new_event_loop()
         self._began = 0.0
@@ -132,9 +135,10 @@ class Instance:
 
     def _flush(self, end: float) -> None:
         """What waits now would wait until the next event, if there is one."""
-        end = max(end, time.monotonic() + LEAST_FLUSH_SECONDS)
-        for flush in self._flushes:
-            flush(max(end - time.monotonic(), 0.0))
+        for number, flush in enumerate(self._flushes):
+            seconds = max(end - time.monotonic(), LEAST_FLUSH_SECONDS)
+            worked = flush(min(seconds, self._patience[number]))
+            self._patience[number] = FLUSH_SECONDS if worked else FAILED_FLUSH_SECONDS
 
 
 class _Exchange:

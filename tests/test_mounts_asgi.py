@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from socket import SHUT_RDWR
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -113,10 +114,14 @@ def test_the_app_hears_that_the_client_left(front: Front, client: httpx.Client) 
     eventually(lambda: "closed 1005" in happened(client, "star"))
 
 
-def test_an_app_that_only_sends_is_told_by_an_error(front: Front, client: httpx.Client) -> None:
-    with socket(front, "/star/chatter") as connection:
-        connection.recv()
-    eventually(lambda: "nobody listens" in happened(client, "star"))
+@pytest.mark.parametrize("pause", ["0", "0.01"])
+def test_an_app_that_only_sends_is_told_by_an_error(front: Front, client: httpx.Client, pause: str) -> None:
+    name = uuid4().hex
+    with socket(front, f"/star/chatter?pause={pause}&name={name}") as connection:
+        for _ in range(5):
+            connection.recv()
+            assert client.get("/star/happened").status_code == 200  # it does not hold up the others
+    eventually(lambda: f"nobody listens {name}" in happened(client, "star"))
 
 
 def test_websockets_that_the_app_does_not_want(front: Front) -> None:
@@ -143,6 +148,13 @@ def test_connections_serve_one_thing_after_the_other(front: Front, client: httpx
         with socket(front, "/star/echo") as connection:
             connection.send("never answered: the client has left")
         assert client.post("/fast/items", json={"name": str(number), "price": 1}).json()["name"] == str(number)
+
+
+def test_a_task_left_behind_takes_nothing_of_the_next_request(front: Front, client: httpx.Client) -> None:
+    for _ in range(5):
+        with socket(front, "/star/leaky") as connection, pytest.raises(ConnectionClosed):
+            connection.recv()
+        assert client.get("/star/happened").status_code == 200
 
 
 # Apps that misbehave

@@ -4,7 +4,7 @@ import collections
 import os
 import signal
 import socket
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -19,12 +19,18 @@ from mounting import Front, eventually, mounted, spec
 from processes import is_alive
 
 
-def test_a_killed_process_costs_only_what_it_worked_on() -> None:
+def held(client: httpx.Client, gate: Path, threads: ThreadPoolExecutor) -> Future[httpx.Response]:
+    """A request that the app has begun, and that ends once there is a file ``gate``."""
+    waiting = threads.submit(client.get, "/web/hold", params={"gate": str(gate)})
+    eventually(lambda: client.get("/web/streams").json()["held"] == 1)
+    return waiting
+
+
+def test_a_killed_process_costs_only_what_it_worked_on(tmp_path: Path) -> None:
     with mounted("flask_app.py", spec("/web", "web"), app="flasky") as front, front.client() as client:
         first = client.get("/web/memory").json()["pid"]
         with ThreadPoolExecutor(1) as thread:
-            waiting = thread.submit(client.get, "/web/sleep/60.0")
-            eventually(lambda: front.mounts[0].children[0].busy == 1)
+            waiting = held(client, tmp_path / "gate", thread)
             os.kill(first, signal.SIGKILL)
             lost = waiting.result(30)
         assert (lost.status_code, lost.headers["content-type"]) == (502, "application/problem+json")
@@ -110,14 +116,23 @@ def test_an_app_that_is_not_there_is_named() -> None:
         assert "has no App 'flasky' that mounts 'other'" in front.said[0]
 
 
-def test_what_is_under_way_is_finished_before_the_end() -> None:
+def cannot_connect(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_what_is_under_way_is_finished_before_the_end(tmp_path: Path) -> None:
     with mounted("flask_app.py", spec("/web", "web"), app="flasky") as front, front.client() as client:
         pid = client.get("/web/memory").json()["pid"]
         with ThreadPoolExecutor(1) as thread:
-            waiting = thread.submit(client.get, "/web/sleep/0.5")
-            eventually(lambda: front.mounts[0].children[0].busy == 1)
+            waiting = held(client, tmp_path / "gate", thread)
             front.stop()
-            assert waiting.result(30).status_code == 200
+            eventually(lambda: cannot_connect(front.port))
+            (tmp_path / "gate").touch()
+            assert waiting.result(30).text == "let go"
     eventually(lambda: not is_alive(pid))
     assert front.said == []  # ended in good order
 
@@ -182,25 +197,27 @@ def test_the_pause_before_a_restart_grows_to_a_limit() -> None:
         assert delays[-1] == limit
 
 
-def test_clients_that_leave_make_no_room_for_more_threads() -> None:
-    """A view goes on when its client has hung up; those that nobody waits for any more are not begun."""
+def test_clients_that_leave_make_no_room_for_more_threads(tmp_path: Path) -> None:
+    """A view goes on when its client has hung up; one that nobody waits for any more is not begun."""
+    gate = tmp_path / "gate"
+    request = f"GET /web/hold?gate={gate} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
     with mounted("flask_app.py", spec("/web", "web", threads=2), app="flasky") as front, front.client() as client:
         child = front.mounts[0].children[0]
         for _ in range(10):
             with socket.create_connection(("127.0.0.1", front.port)) as connection:
-                connection.sendall(b"GET /web/sleep/1.0 HTTP/1.1\r\nHost: a\r\n\r\n")
+                connection.sendall(request)
                 eventually(lambda: child.busy > 0)
             eventually(lambda: child.busy == 0)
-        assert client.get("/web/streams").json()["most_asleep"] == 2
+        gate.touch()
+        assert client.get("/web/streams").json()["held"] == 2
 
 
-def test_a_process_that_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bursty.serving.mounts_child.FAREWELL_SECONDS", 0.2)
     with mounted("flask_app.py", spec("/web", "web"), app="flasky") as front, front.client() as client:
         pid = client.get("/web/memory").json()["pid"]
         with ThreadPoolExecutor(1) as thread:
-            waiting = thread.submit(client.get, "/web/sleep/60.0")
-            eventually(lambda: front.mounts[0].children[0].busy == 1)
+            waiting = held(client, tmp_path / "gate", thread)
             front.run(front.mounts[0].stop(0.1))
             assert waiting.result(30).status_code == 502
         eventually(lambda: not is_alive(pid))

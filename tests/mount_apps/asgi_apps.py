@@ -144,14 +144,27 @@ async def denied(socket: WebSocket) -> None:
     await socket.send_denial_response(PlainTextResponse("members only", 402))
 
 
+leaked: list[asyncio.Task[Any]] = []
+
+
+async def leaky(socket: WebSocket) -> None:
+    """Leaves a task behind that goes on listening."""
+    await socket.accept()
+    leaked.append(asyncio.create_task(socket.receive()))
+    await asyncio.sleep(0)
+    await socket.close(4002)
+
+
 async def chatter(socket: WebSocket) -> None:
     """Never listens."""
     await socket.accept()
     try:
         while True:
             await socket.send_text("x" * 10_000)
+            if pause := float(socket.query_params["pause"]):
+                await asyncio.sleep(pause)
     except WebSocketDisconnect:
-        happened.append("nobody listens")
+        happened.append(f"nobody listens {socket.query_params['name']}")
 
 
 async def tell(_request: Any) -> PlainTextResponse:
@@ -165,6 +178,7 @@ star = Starlette(
         WebSocketRoute("/refused", refused),
         WebSocketRoute("/denied", denied),
         WebSocketRoute("/chatter", chatter),
+        WebSocketRoute("/leaky", leaky),
     ]
 )
 

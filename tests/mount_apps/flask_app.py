@@ -117,7 +117,7 @@ def ticks() -> Any:
 
 @web.get("/streams")
 def streams() -> Any:
-    return jsonify(open=len(open_streams), threads=threading.active_count(), most_asleep=most_asleep)
+    return jsonify(open=len(open_streams), threads=threading.active_count(), held=len(held))
 
 
 @web.get("/die")
@@ -149,18 +149,27 @@ def bad() -> Any:
     raise ValueError("a view that raises")
 
 
-asleep: list[float] = []
-most_asleep = 0
+held: list[str] = []
+
+
+@web.get("/hold")
+def hold() -> str:
+    """Until there is a file."""
+    held.append(request.args["gate"])
+    while not os.path.exists(request.args["gate"]):
+        time.sleep(0.01)
+    return "let go"
 
 
 @web.get("/sleep/<float:seconds>")
 def sleep(seconds: float) -> Any:
-    global most_asleep
-    asleep.append(seconds)
-    most_asleep = max(most_asleep, len(asleep))
     time.sleep(seconds)
-    asleep.pop()
     return jsonify(thread=threading.current_thread().name, pid=os.getpid())
+
+
+@web.get("/modules")
+def modules() -> Any:
+    return jsonify(sorted({name.partition(".")[0] for name in sys.modules}))
 
 
 @web.get("/say/<text>")

@@ -18,6 +18,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
+STREAMED = ("http.response.body", "websocket.send")
 ENDS = {"http": {"type": "http.disconnect"}, "websocket": {"type": "websocket.disconnect", "code": 1006, "reason": ""}}
 
 
@@ -135,6 +136,7 @@ class Exchange:
         except ConnectionResetError:
             if self._spec >= (2, 4):
                 raise
+        if message["type"] in STREAMED and not self.is_over:
             await asyncio.sleep(0)  # an app that only ever sends must not hold up the others
 
     def _checked(self, message: Message) -> list[Message]:

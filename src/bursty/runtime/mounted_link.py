@@ -68,10 +68,12 @@ class Link(asyncio.Protocol):
     # Writing
 
     def write(self, frame: Buffer) -> None:
-        """Send it together with what else is written in this turn of the loop."""
+        """Send it, small ones together with what else is written in this turn of the loop."""
         if not self._corked:
             self._loop.call_soon(self._uncork)
         self._corked.append(frame)
+        if len(frame) > LOW:
+            self._uncork()
 
     def _uncork(self) -> None:
         frames, self._corked = self._corked, []
@@ -80,7 +82,6 @@ class Link(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Wait while the other side is slow. Raises ``ConnectionResetError`` when it is gone."""
-        self._uncork()
         while self._is_full and not self.lost:
             waiter = self._loop.create_future()
             self._drainers.append(waiter)

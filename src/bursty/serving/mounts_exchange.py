@@ -162,9 +162,10 @@ class WebSocketExchange(Exchange):
                 return False
         self._is_begun = True
         self._is_over = kind == "websocket.close" or (kind == f"{DENIAL}.body" and not message["more_body"])
+        if self._is_gone:
+            return kind != "websocket.send"  # an app that goes on sending learns of it by its connection
         try:
-            if not self._is_gone:
-                await self._send(message)
+            await self._send(message)
         except OSError:  # the client hung up in this moment
             return False
         return True

@@ -1,6 +1,6 @@
 """All benchmarks, or those named, one after the other; each also runs alone.
 
-python benchmarks/run.py [--short] [--strict] [map] [memory] [queue] [serve] [deadline] [codec]
+python benchmarks/run.py [--short] [--strict] [map] [memory] [queue] [serve] [deadline] [codec] [coldstart]
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-BENCHMARKS = ("map", "memory", "queue", "serve", "deadline", "codec")
+BENCHMARKS = ("map", "memory", "queue", "serve", "deadline", "codec", "coldstart")
 HERE = Path(__file__).resolve().parent
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from bursty.core.deadline import Dispatch
+from bursty.core.tickets import Kill, Open, Plan
 from bursty.core.tokens import Token, digest_of
 from bursty.errors import StoreError
 from bursty.serving.lambda_package import MANIFEST
@@ -149,6 +151,15 @@ def test_a_store_that_hangs_does_not_hold_up_answers(tmp_path: Path, redis: Redi
         for _ in range(20):
             answer = served.client.get("/remembered", params={"seconds": 0})
             assert (answer.status_code, answer.headers["bursty-answer"]) == (200, "fresh")
+
+
+def test_a_worker_that_started_while_all_stood_still_is_not_slow() -> None:
+    dispatch = Dispatch(Plan(workers=1, spares=0), 0.0)
+    assert dispatch.orders(0.0) == [Open()]
+    dispatch.opened(1, 0.0)
+    dispatch.stood_still(10_000.0)
+    assert dispatch.orders(10_000.0) == []
+    assert [type(order) for order in dispatch.orders(20_000.0)] == [Kill]
 
 
 # Starts

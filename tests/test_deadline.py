@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bursty.core.crew import END_LIMIT, RESTART_BURST, RESTART_SHARE, START_LIMIT
 from bursty.core.deadline import Dispatch
-from bursty.core.tickets import Kill, Open, Plan, Send, State, Ticket, Worker
+from bursty.core.tickets import Demote, Kill, Open, Plan, Send, State, Ticket, Worker
 from dispatch_world import Ask, Land, World
 
 PLANS = st.builds(
@@ -504,3 +504,46 @@ def test_renewing_again_and_again_does_not_fill_the_machine() -> None:
             assert isinstance(order, Open)
             dispatch.opened(len(dispatch.workers), float(time))
     assert len(dispatch.workers) == 2 * (3 + 2)
+
+
+def answer(dispatch: Dispatch, number: int, seq: int) -> None:
+    ticket = dispatch.answered(number, seq, 1e-5)
+    assert ticket is not None
+    ticket.answered = True
+
+
+def test_who_works_for_nobody_any_more_is_late_at_once() -> None:
+    dispatch = opened(Plan(1, 0))
+    dispatch.ready(0, 1.0)
+    sent(dispatch, [Ticket(1.0, 9.0)], 1.0)
+    answer(dispatch, 0, 0)
+    dispatch.ended(0, 1.0)
+    tickets = [Ticket(2.0, 9.0) for _ in range(3)]
+    worker = sent(dispatch, tickets, 2.0, first=1)
+    dispatch.give_up(tickets[2])
+    assert dispatch.orders(2.0) == []
+    answer(dispatch, 0, 1)
+    answer(dispatch, 0, 2)
+    assert Demote(worker) in dispatch.orders(2.0)
+    assert worker.state is State.LATE
+
+
+def test_a_batch_whose_requests_others_have_answered_is_late_at_once() -> None:
+    dispatch = opened(Plan(3, 0, batch=2))
+    for number in range(3):
+        dispatch.ready(number, 1.0)
+    first = sent(dispatch, [Ticket(1.0, 9.0)], 1.0)
+    answer(dispatch, first.number, 0)
+    dispatch.ended(first.number, 1.0)
+    hanging = sent(dispatch, [Ticket(2.0, 9.0), Ticket(2.0, 9.0)], 2.0, first=1)
+    sends = dispatch.orders(3.0)
+    for number, order in enumerate(sends, 3):
+        assert isinstance(order, Send)
+        dispatch.sent(order.worker, number)
+    assert len(sends) == 2
+    for number, order in enumerate(sends, 3):
+        assert isinstance(order, Send)
+        assert Demote(hanging) not in dispatch.orders(3.0)
+        answer(dispatch, order.worker.number, number)
+        dispatch.ended(order.worker.number, 3.0)
+    assert Demote(hanging) in dispatch.orders(3.0)

@@ -1,5 +1,6 @@
 """The supervisor with real children: every way a child can die or hang, and every way a client can."""
 
+import atexit
 import ctypes
 import os
 import re
@@ -202,6 +203,21 @@ def test_a_hung_call_is_seen_and_killed_and_what_was_finished_stays(
     lost = desk.lost(worker)
     assert (lost.loss.kind, lost.loss.limit, lost.running) == ("timeout", 2.0, 4)
     assert {seq: value for seq, value in desk.values(worker).items() if seq} == {1: 0, 2: 1, 3: 2}
+    wait_until(lambda: not is_alive(pid), "the worker's end")
+
+
+def hang_at_the_end(path: str) -> int:
+    atexit.register(hang_in_python, path)
+    return os.getpid()
+
+
+def test_a_retired_worker_that_does_not_end_can_be_killed(desk: Desk, tmp_path: Path) -> None:
+    worker, path = desk.open(), str(tmp_path / "ending")
+    [pid] = desk.run(worker, hang_at_the_end, [path])
+    desk.backend.retire(worker)
+    wait_until(lambda: os.path.exists(path))
+    desk.backend.kill(worker, "timeout", 1.0)
+    assert desk.lost(worker).loss.kind == "closed"
     wait_until(lambda: not is_alive(pid), "the worker's end")
 
 

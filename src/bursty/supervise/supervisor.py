@@ -79,9 +79,10 @@ class Supervisor:
 
     def kill(self, kind: LossKind, limit: float | None = None, detail: str = "") -> None:
         """Kill the worker's process group. The first reason given stands."""
-        if self._verdict is None and not self.finished:
-            self._verdict = Loss(kind, limit=limit, detail=detail)
-            self.nursery.order({"op": "kill", "id": self.number})
+        if self.finished or (self._verdict is not None and self._verdict.kind != "closed"):
+            return  # nobody is killed twice; but one that was to end in good order may not have
+        self._verdict = self._verdict or Loss(kind, limit=limit, detail=detail)
+        self.nursery.order({"op": "kill", "id": self.number})
 
     def retire(self) -> None:
         """End the worker in good order: it runs its exit handlers when its socket closes."""

@@ -53,26 +53,29 @@ def start() -> Instance:
     begun = time.monotonic()
     gc.disable()  # all that is made here stays
     kind = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
-    package, infos, backend = _workers_first(Path(os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd()))
-    stage = _stage(package)
-    instance = _instance(stage, package, infos, backend, provisioned=kind == "provisioned-concurrency")
+    package = _package(Path(os.environ.get("LAMBDA_TASK_ROOT") or os.getcwd()))
+    backend = _backend(package)
+    instance = _instance(_stage(package), package, backend, provisioned=kind == "provisioned-concurrency")
     instance.start((INIT_SECONDS if kind == "on-demand" else PREPARED_SECONDS) - (time.monotonic() - begun))
     gc.freeze()
     gc.enable()
     return instance
 
 
-def _workers_first(folder: Path) -> tuple[Package, list[EndpointInfo], LocalBackend]:
-    from bursty.backends.local import LocalBackend
+def _package(folder: Path) -> Package:
     from bursty.serving.lambda_package import Package
+
+    return Package(folder)
+
+
+def _backend(package: Package) -> LocalBackend:
+    """With what workers come from on its way."""
+    from bursty.backends.local import LocalBackend
     from bursty.values import WorkerSpec
 
-    package = Package(folder)
-    infos = package.endpoints()
-    backend = LocalBackend(max(1, len(infos)), blobs=str(_scratch() / "blobs"), builder=package)
-    if infos:
-        backend.prepare(WorkerSpec(version=package.version, preload=("bursty.runtime.endpoint", package.module)))
-    return package, infos, backend
+    backend = LocalBackend(1, blobs=str(_scratch() / "blobs"), builder=package)
+    backend.prepare(WorkerSpec(version=package.version, preload=("bursty.runtime.endpoint", package.module)))
+    return backend
 
 
 def _scratch() -> Path:
@@ -90,9 +93,7 @@ def _stage(package: Package) -> Stage:
     return stage
 
 
-def _instance(
-    stage: Stage, package: Package, infos: list[EndpointInfo], backend: LocalBackend, *, provisioned: bool
-) -> Instance:
+def _instance(stage: Stage, package: Package, backend: LocalBackend, *, provisioned: bool) -> Instance:
     """The server as ``hosting`` makes it, for one request at a time."""
     from bursty.hosting import desk_of, mount_of, plan_of, pool_of
     from bursty.serving.lambda_instance import Instance
@@ -104,7 +105,8 @@ def _instance(
     from bursty.serving.server import Parts, Server
     from bursty.serving.service import Service
 
-    metrics, answers, mounts = Metrics(), _answers(stage, infos), package.mounts()
+    metrics, infos, mounts = Metrics(), package.endpoints(), package.mounts()
+    answers = _answers(stage, infos)
     store = _predictions(stage) if any(info.spec.log for info in infos) else None
     log = PredictionWriter(store) if store is not None else None
     specs = (*(info.spec for info in infos), *(spec for _, spec in mounts))

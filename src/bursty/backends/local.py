@@ -12,15 +12,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bursty.errors import BackendError
 from bursty.ports import Builder, BuiltEnv
 from bursty.supervise.limits import MemoryGroups
-from bursty.supervise.link import CALL_BYTES
 from bursty.supervise.nursery import Nursery, NurseryPlan
-from bursty.supervise.supervisor import Supervisor
 from bursty.values import BackendTraits, Event, Frame, Invocation, Loss, LossKind, Lost, Mark, WorkerSpec
+
+if TYPE_CHECKING:
+    from bursty.supervise.supervisor import Supervisor
 
 MEMORY_INTERVAL = 0.05
 RETIRE_SECONDS = 0.5
@@ -38,7 +39,8 @@ class LocalBackend:
     """``ports.Backend`` on this machine.
 
     ``workers``: how many run at once. ``blobs``: folder of spilled parts. ``builder``: makes Envs ready.
-    ``groups``: makes the cgroups that hold memory limits. ``call_bytes``: text of a call that is passed on.
+    ``groups``: makes the cgroups that hold memory limits. ``call_bytes``: text of a call that is passed on (default:
+    ``supervise.link.CALL_BYTES``).
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class LocalBackend:
         builder: Builder | None = None,
         spill_bytes: int = 4 << 20,
         groups: MemoryGroups | None = None,
-        call_bytes: int = CALL_BYTES,
+        call_bytes: int | None = None,
     ) -> None:
         count = workers or usable_cores()
         self.traits = BackendTraits(workers=count, spill_bytes=spill_bytes)
@@ -99,13 +101,16 @@ class LocalBackend:
             return number
 
     def _supervisor(self, number: int, nursery: Nursery, spec: WorkerSpec, group: Any) -> Supervisor:
+        from bursty.supervise.link import CALL_BYTES
+        from bursty.supervise.supervisor import Supervisor
+
         config = {
             "blobs": self._blobs,
             "spill_bytes": self.traits.spill_bytes,
             "depth": spec.depth,
             "memory": spec.memory,
             "workers": self.traits.workers,
-            "call_bytes": self._call_bytes,
+            "call_bytes": self._call_bytes or CALL_BYTES,
         }
         return Supervisor(number, nursery, config, group)
 
@@ -241,19 +246,18 @@ class LocalBackend:
                 self._wake_reader.recv(4096)
         elif isinstance(source, Nursery):
             self._hear(source)
-        elif isinstance(source, Supervisor):
-            if mask & selectors.EVENT_READ and not source.finished:
-                events, is_open = source.read_socket()
-                self._events.extend(events)
-                if not is_open:
-                    self._unregister(source.sock)
-        else:
-            worker, fd = source
+        elif isinstance(source, tuple):
+            worker, fd = cast("tuple[Supervisor, int]", source)
             if not worker.finished:
                 events, is_open = worker.read_pipe(fd)
                 self._events.extend(events)
                 if not is_open:
                     self._unregister(fd)
+        elif mask & selectors.EVENT_READ and not source.finished:
+            events, is_open = source.read_socket()
+            self._events.extend(events)
+            if not is_open:
+                self._unregister(source.sock)
 
     def _unregister(self, source: Any) -> None:
         with contextlib.suppress(KeyError, ValueError):

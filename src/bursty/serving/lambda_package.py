@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bursty.endpoints import EndpointInfo, MountSpec
 from bursty.errors import ConfigError
 from bursty.ports import BuiltEnv
-from bursty.serving.infos import endpoints_of, mounts_of
 from bursty.values import Env
+
+if TYPE_CHECKING:
+    from bursty.endpoints import EndpointInfo, MountSpec
 
 MANIFEST = "bursty-manifest.json"
 """The manifest of the version, byte for byte as versions keep it: its hash is the version's digest."""
@@ -43,6 +44,8 @@ class Package:
 
     def endpoints(self) -> list[EndpointInfo]:
         """All of them run on the packages that lie here, whatever Env they declare."""
+        from bursty.serving.infos import endpoints_of
+
         return [
             replace(info, spec=replace(info.spec, function=replace(info.spec.function, env=None)))
             for info in endpoints_of(self._manifest, self.version)
@@ -50,6 +53,8 @@ class Package:
 
     def mounts(self) -> list[tuple[str, MountSpec]]:
         """Each with the name of its App."""
+        from bursty.serving.infos import mounts_of
+
         return [
             (app, replace(spec, function=replace(spec.function, env=None))) for app, spec in mounts_of(self._manifest)
         ]

@@ -21,7 +21,6 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-from bursty.runtime.host import importing
 from bursty.supervise.linux import descendants_of, die_with_parent
 
 LENGTH = struct.Struct("<I")
@@ -50,6 +49,7 @@ def _prepare(control_fd: int, settings: dict[str, Any]) -> None:
     os.chdir(settings["folder"])
     sys.argv = [settings["argv0"]]
     import bursty.supervise.child
+    from bursty.runtime.host import importing
 
     assert bursty.supervise.child.run_worker
     signal.signal(signal.SIGALRM, _too_long)

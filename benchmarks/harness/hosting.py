@@ -13,12 +13,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness import envs
-from harness.process import PeerFailed, descendants, last_line, variables
+from harness.process import PeerFailed, descendants, family, is_there, last_line, variables
 from harness.served import BAD_ITEM, ECHO, ITEM, Served
 
 SERVING = Path(__file__).resolve().parents[1] / "serving"
@@ -144,20 +144,21 @@ class Host:
 
     def again(self) -> None:
         """Start it anew where it was, without waiting until it answers."""
-        self._kill()
+        self._kill(family(self._process.pid))
         self._begin()
 
     def stop(self) -> None:
         """In good order when it can, and in any case for good."""
+        members = family(self._process.pid)
         with contextlib.suppress(OSError):
             self._process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(STOP_SECONDS)
-        self._kill()
+        self._kill(members)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _kill(self) -> None:
-        for pid in descendants(self._mark):
+    def _kill(self, members: Iterable[tuple[int, str]]) -> None:
+        for pid in {*descendants(self._mark), *(member[0] for member in members if is_there(member))}:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         if self._process.poll() is None:

@@ -121,6 +121,35 @@ def descendants(mark: str) -> list[int]:
     return [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if wanted in _environment(entry).split(b"\0")]
 
 
+def family(pid: int) -> set[tuple[int, str]]:
+    """What descends from it now, each with the time of its start: some overwrite their environment with a title."""
+    parents: dict[int, list[tuple[int, str]]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        found = _stat(int(entry.name))
+        if found:
+            parents.setdefault(int(found[1]), []).append((int(entry.name), found[19]))
+    members: set[tuple[int, str]] = set()
+    left = [pid]
+    while left:
+        for member in parents.get(left.pop(), ()):
+            members.add(member)
+            left.append(member[0])
+    return members
+
+
+def is_there(member: tuple[int, str]) -> bool:
+    found = _stat(member[0])
+    return bool(found) and found[19] == member[1]
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields behind the name: the state, the parent, and so on; none when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
 def _environment(entry: Path) -> bytes:
     try:
         return (entry / "environ").read_bytes()

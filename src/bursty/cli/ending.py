@@ -6,9 +6,21 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def heard_by(take: Callable[[int, Any], None]) -> Generator[None]:
+    """Inside, the signals that ask for an end call ``take``."""
+    before = {number: signal.signal(number, take) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Ending:
@@ -62,15 +74,9 @@ class Ending:
                 self._reading = False
             yield row
 
-    @contextlib.contextmanager
-    def listening(self) -> Generator[None]:
+    def listening(self) -> AbstractContextManager[None]:
         """Inside, signals come here."""
-        before = {number: signal.signal(number, self._take) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return heard_by(self._take)
 
     def _take(self, number: int, _frame: object) -> None:
         again, self.number = self.number is not None, number

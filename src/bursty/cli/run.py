@@ -54,13 +54,15 @@ def run(request: RunRequest) -> int:
             priority=request.priority,
             allow_paths=True,
         )
-        if request.note:
-            stage.runs.note(queued.id, request.note)
-        return attend(stage, queued, voice, detach=request.detach, as_json=request.as_json)
+        return attend(stage, queued, voice, note=request.note, detach=request.detach, as_json=request.as_json)
 
 
-def attend(stage: Stage, queued: RunRecord, voice: Voice, *, detach: bool, as_json: bool) -> int:
+def attend(
+    stage: Stage, queued: RunRecord, voice: Voice, *, note: str | None = None, detach: bool, as_json: bool
+) -> int:
     """What follows on a submit: leave it to workers, or make it here and look on. The exit code."""
+    if note:
+        stage.runs.note(queued.id, note)
     if detach:
         if as_json:
             print_json(whole_json(stage, queued))

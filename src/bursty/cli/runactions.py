@@ -56,9 +56,7 @@ def rerun(request: Rerun) -> int:
             rerun_of=old.id,
             allow_paths=True,
         )
-        if request.note:
-            stage.runs.note(queued.id, request.note)
-        return attend(stage, queued, voice, detach=request.detach, as_json=request.as_json)
+        return attend(stage, queued, voice, note=request.note, detach=request.detach, as_json=request.as_json)
 
 
 def cancel(names: Sequence[str], as_json: bool) -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
-import signal
 import sys
 import threading
 import time
 from collections.abc import Generator
 from typing import Any
 
-from bursty.cli.ending import SIGNALS
+from bursty.cli.ending import heard_by
 from bursty.cli.terminal import console, short_id
 from bursty.errors import StoreError
 from bursty.jobs.logs import LogLine, Tail
@@ -111,7 +110,7 @@ class Watch:
         self._voice.hidden = {f"{run.job} {run.id}: {status}" for status in RunStatus}
         worker, thread = self._start(run)
         try:
-            with self._listening(), Bar(not self._voice.quiet) as bar:
+            with heard_by(self._take), Bar(not self._voice.quiet) as bar:
                 return self._loop(run, bar, worker)
         finally:
             worker.stop()
@@ -168,15 +167,6 @@ class Watch:
             bar.print(prefix + line.text, self._all_stderr or line.stream == "stderr")
 
     # Signals
-
-    @contextlib.contextmanager
-    def _listening(self) -> Generator[None]:
-        before = {number: signal.signal(number, self._take) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _take(self, number: int, _frame: object) -> None:
         self._signals.put(number)

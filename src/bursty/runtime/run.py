@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from bursty.errors import ConfigError
 from bursty.runtime.desk import ask, tell
@@ -201,17 +201,15 @@ class Run:
         self._store.ask("run.put", name=name, what=kind, file=file, meta=meta, publish=publish, keep=keep)
 
 
-class Store:
+class Store(Protocol):
     """Where a run's words go."""
 
-    def ask(self, kind: str, **meta: Any) -> Mapping[str, Any]:
-        raise NotImplementedError
+    def ask(self, kind: str, **meta: Any) -> Mapping[str, Any]: ...
 
-    def tell(self, kind: str, **meta: Any) -> None:
-        raise NotImplementedError
+    def tell(self, kind: str, **meta: Any) -> None: ...
 
 
-class DeskStore(Store):
+class DeskStore:
     """To the worker's desk."""
 
     def __init__(self, run: str, attempt: int) -> None:
@@ -224,7 +222,7 @@ class DeskStore(Store):
         tell(kind, **meta, **self._of)
 
 
-class FolderStore(Store):
+class FolderStore:
     """To a folder and the terminal."""
 
     def __init__(self, folder: Path) -> None:

@@ -48,6 +48,7 @@ def build_server(stage: Stage, version: str, host: str, say: Say, *, access_log:
     floor = Floor(floor_backend(stage, usable_cores()), desk_of(stage), say)
     module: str = manifest["describe"]["module"]
     target: str = manifest["target"]
+    stage.reserve(sum(spec.processes for _, spec in mounts))
     webs = [mount_of(stage, app, spec, version, target, say) for app, spec in mounts]
     book = TokenBook(lambda: stage.tokens.list(), say=say)
     lines = AccessLog() if access_log else None

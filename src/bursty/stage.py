@@ -62,6 +62,7 @@ class Stage:
     def __init__(self, settings: Settings | None = None, *, slots: int = 1, say: Say = _silent) -> None:
         self.settings = settings or load_settings()
         self._slots = slots
+        self._reserved = 0
         self._say = say
         self._attempts: dict[str, Attempt] = {}
         self._worker: Worker | None = None
@@ -78,6 +79,11 @@ class Stage:
         """End children, close stores."""
         while self._closers:
             self._closers.pop()()
+
+    def reserve(self, children: int) -> None:
+        """So many more children will live as long as this stage: others must not wait for them. To be said before the
+        first call."""
+        self._reserved += children
 
     # Stores
 
@@ -192,7 +198,7 @@ class Stage:
         from bursty.stores.parts import ClientParts
 
         folder = str(self.home / "blobs")
-        workers = max(self._slots, usable_cores())  # calls inside of jobs use every core
+        workers = self._reserved + max(self._slots, usable_cores())  # calls inside of jobs use every core
         backend = wiring.open_backend(
             f"local?workers={workers}", blobs=folder, builder=self.builder, call_bytes=LOG_BYTES
         )

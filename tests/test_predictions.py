@@ -184,6 +184,12 @@ def test_different_keys_have_different_texts(one: dict[str, str], other: dict[st
     assert (matched(one) == matched(other)) == (one == other)
 
 
+def test_long_keys_are_told_apart_and_fit_into_an_index() -> None:
+    keys = {matched({"user": "\N{PILE OF POO}" * length + end}) for length in (100, 300, 5000) for end in "ab"}
+    assert len(keys) == 6
+    assert max(len(str(key).encode()) for key in keys) <= 1000
+
+
 # Writing
 
 
@@ -220,6 +226,32 @@ def test_a_store_that_fails_and_recovers_loses_nothing() -> None:
     assert (writer.counts.written, writer.counts.failures, writer.counts.dropped) == (100, 3, 0)
     assert store.count("rank").predictions == 100
     assert writer.close(PATIENT)
+
+
+def test_no_error_of_a_store_ends_the_log_and_it_is_told_once() -> None:
+    class Odd(MemoryPredictions):
+        failures = 2
+
+        def write(self, predictions: Sequence[Prediction]) -> int:
+            self.failures -= 1
+            if self.failures >= 0:
+                raise OverflowError("too large to convert")
+            return super().write(predictions)
+
+    said: list[str] = []
+    store = Odd()
+    writer = PredictionWriter(store, say=said.append)
+    add(writer, "a")
+    assert writer.flush(PATIENT)
+    assert writer.counts.failures == 2
+    assert said == [
+        "predictions can't be logged now, and wait: OverflowError: too large to convert",
+        "predictions can be logged again",
+    ]
+    store.failures = 10**9
+    add(writer, "b")
+    assert not writer.close(0.5)
+    assert said[-1] == "1 answers are not in the prediction log: OverflowError: too large to convert"
 
 
 def test_what_is_too_much_is_dropped_and_counted(store: ScriptedStore) -> None:

@@ -42,7 +42,7 @@ def build_server(stage: Stage, version: str, host: str, say: Say, *, access_log:
         stage.builder.build_version(version, env, say=say)
     metrics = Metrics()
     answers = stage.answers if any(info.spec.fallback for info in infos) else None
-    log = PredictionWriter(stage.predictions) if any(info.spec.log for info in infos) else None
+    log = PredictionWriter(stage.predictions, say=say) if any(info.spec.log for info in infos) else None
     watch_stores(metrics, answers, log)
     services = [Service(info, answers, log if info.spec.log else None, metrics) for info in infos]
     floor = Floor(floor_backend(stage, usable_cores()), desk_of(stage), say)

@@ -108,7 +108,7 @@ def _instance(stage: Stage, package: Package, backend: LocalBackend, *, provisio
     metrics, infos, mounts = Metrics(), package.endpoints(), package.mounts()
     answers = _answers(stage, infos)
     store = _predictions(stage) if any(info.spec.log for info in infos) else None
-    log = PredictionWriter(store) if store is not None else None
+    log = PredictionWriter(store, say=_say) if store is not None else None
     specs = (*(info.spec for info in infos), *(spec for _, spec in mounts))
     book = LambdaTokens(
         lambda: stage.tokens.list() if stage.settings.state else (),

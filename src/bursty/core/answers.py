@@ -18,6 +18,7 @@ HEAD = struct.Struct("<HHII")
 NO_LIST = 0xFFFFFFFF
 SPLIT, SOME_FAILED, RAISED = 1, 2, 4
 WARM = b"W"
+MOST_COMMAS = 50_000
 
 
 class Answer(NamedTuple):
@@ -25,8 +26,9 @@ class Answer(NamedTuple):
 
     ``status``: of HTTP; from 400 on ``body`` is a problem (RFC 9457). ``items``: how many a list request had, else
     ``None``. ``log``: JSON, a list with [score, threshold, decision, matched, error, input] for each item or for the
-    request as a whole, where decision and input are JSON as they are; empty when nothing is logged. ``body``: JSON. ``flags``: SOME_FAILED: some items are errors.
-    RAISED: the user's code raised on the whole request. SPLIT: the body is no answer, see ``pieces_of``.
+    request as a whole, where decision and input are JSON as they are; empty when nothing is logged. ``body``: JSON.
+    ``flags``: SOME_FAILED: some items are errors. RAISED: the user's code raised on the whole request. SPLIT: the body
+    is no answer, see ``pieces_of``.
     """
 
     status: int
@@ -54,6 +56,17 @@ def unpack_request(data: bytes) -> tuple[bytes, bytes]:
     """Query string and body of a request or a piece. ``data`` must not be ``WARM``. Raises ``ValueError``."""
     end = data.index(b"\n")
     return data[1:end], data[end + 1 :]
+
+
+def is_brief(body: bytes) -> bool:
+    """Whether JSON has so few parts that reading it holds up a process for a few milliseconds at most: what is larger
+    is opened by workers only."""
+    commas = 0
+    for start in range(0, len(body), 1 << 18):
+        commas += body.count(b",", start, start + (1 << 18))
+        if commas > MOST_COMMAS:
+            return False
+    return True
 
 
 def pack_answer(status: int, body: Buffer, *, items: int | None = None, flags: int = 0, log: Buffer = b"") -> bytes:

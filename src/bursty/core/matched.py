@@ -3,23 +3,30 @@ CSV; and data without those that are redacted."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import quote
 
 _PLAIN = " /:@,;+!*'()$?"
+LONGEST = 1000
+"""Bytes of a key: indices of databases don't take any length, PostgreSQL's 2,700 bytes."""
 
 
 def matched(fields: Mapping[str, Any]) -> str | None:
     """``name=value`` joined by ``&``, sorted by name; ``None`` when a value is missing or there are no fields.
 
     Numbers are written as short as may be, so that 7, 7.0 and "7" are the same; so are ``True`` and "true". In names
-    and values ``%``, ``&``, ``=`` and what doesn't print are percent-encoded.
+    and values ``%``, ``&``, ``=`` and what doesn't print are percent-encoded. Of a long key the end is its SHA-256.
     """
     if not fields or any(value is None or value == "" for value in fields.values()):
         return None
-    return "&".join(f"{_quoted(name)}={_quoted(_text(fields[name]))}" for name in sorted(fields))
+    key = "&".join(f"{_quoted(name)}={_quoted(_text(fields[name]))}" for name in sorted(fields))
+    whole = key.encode()
+    if len(whole) <= LONGEST:
+        return key
+    return f"{whole[: LONGEST - 65].decode(errors='ignore')}#{hashlib.sha256(whole).hexdigest()}"
 
 
 def _text(value: Any) -> str:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from bursty.core.answers import unpack_request
+from bursty.core.answers import is_brief, is_piece, unpack_request
 from bursty.core.matched import matched, without
 from bursty.endpoints import AnswerKind, Log, Prediction
-from bursty.errors import StoreError
+from bursty.errors import in_words
 from bursty.ports.serving import PredictionStore
 from bursty.values import Buffer
 
@@ -75,11 +75,19 @@ class WriterCounts:
 class PredictionWriter:
     """Writes what was answered to ``store``, in batches, on a thread of its own. Thread-safe.
 
-    ``max_bytes``: the most that may wait; what comes on top of that is dropped, and counted.
+    ``max_bytes``: the most that may wait; what comes on top of that is dropped, and counted. ``say``: told in words
+    when the store begins to fail, when it works again, and what could not be written in the end.
     """
 
-    def __init__(self, store: PredictionStore, *, max_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self,
+        store: PredictionStore,
+        *,
+        max_bytes: int = 64 << 20,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
         self._store = store
+        self._say = say
         self._max = max_bytes
         self._waiting: deque[tuple[Any, ...]] = deque()  # the fields of ``Logged``, which costs more to make
         self._bytes = 0
@@ -111,8 +119,9 @@ class PredictionWriter:
         """Remember an answer, or some items of one. Costs about a microsecond.
 
         ``log``: the ``log`` of a worker's ``Answer``. Without one: ``request``, as from ``pack_request``, is what was
-        asked. Neither may change any more. ``items``: how many items of a list these are, the first of them at position
-        ``first``; ``None``: the request has no list. ``error``: why there is no value.
+        asked; what was asked in very many words is not kept then. Neither may change any more. ``items``: how many
+        items of a list these are, the first of them at position ``first`` (the request may be for these alone, see
+        ``pack_piece``); ``None``: the request has no list. ``error``: why there is no value.
         """
         given = (endpoint, rules, request_id, ts_ms, version, latency_ms, answer, log, request, items, first, error)
         size = _size(log, request)
@@ -145,9 +154,12 @@ class PredictionWriter:
         flushed = self.flush(timeout)
         with self._lock:
             self._is_closed = True
-            self._dropped = self._added - self._written
+            lost = self._added - self._written - self._dropped
+            self._dropped += lost
             self._waiting.clear()
         self._hurry.set()
+        if lost:
+            self._say(f"{lost:,} answers are not in the prediction log: {self.problem or 'there was no time'}")
         if self._thread is not None and flushed:
             self._thread.join(timeout)
         return flushed
@@ -186,11 +198,11 @@ class PredictionWriter:
     def _write(self, batch: Sequence[tuple[Prediction, Logged | None]]) -> bool:
         try:
             self._store.write([row for row, _ in batch])
-        except StoreError as error:
-            with self._lock:
-                self._failures += 1
-                self.problem = error.message
+        except Exception as error:  # whatever it is: it must not end the log
+            self._failed(in_words(error))
             return False
+        if self.problem:
+            self._say("predictions can be logged again")
         ended = [logged for _, logged in batch if logged is not None]
         with self._done:
             self.problem = ""
@@ -200,6 +212,13 @@ class PredictionWriter:
             self._bytes -= sum(_size(logged.log, logged.request) for logged in ended)
             self._done.notify_all()
         return True
+
+    def _failed(self, why: str) -> None:
+        if not self.problem:
+            self._say(f"predictions can't be logged now, and wait: {why}")
+        with self._lock:
+            self._failures += 1
+            self.problem = why
 
 
 def _next_batch(
@@ -228,8 +247,8 @@ def rows_of(logged: Logged) -> Sequence[Prediction]:
     asked = _asked(logged.request) if logged.request is not None else None
     if logged.items is None:
         return [_row(logged, logged.request_id, **_input(logged.rules, asked))]
-    # These may be some items of the list that was asked.
-    each = cast("list[Any]", asked)[logged.first : logged.first + logged.items] if isinstance(asked, list) else []
+    first = 0 if logged.request is not None and is_piece(bytes(logged.request[:1])) else logged.first
+    each = cast("list[Any]", asked)[first : first + logged.items] if isinstance(asked, list) else []
     if len(each) != logged.items:
         each = [None] * logged.items
     return [
@@ -278,9 +297,12 @@ def _text(raw: msgspec.Raw) -> str | None:
 
 
 def _asked(request: Buffer) -> Any:
-    """What a request asks for, as plain data; ``None`` when it can't be read."""
+    """What a request asks for, as plain data; ``None`` when it can't be read, or only by holding up the event loop, for
+    decoding lets no other thread work."""
     try:
         query, body = unpack_request(bytes(request))
+        if not is_brief(body):
+            return None
         found = _any.decode(body) if body else None
     except (ValueError, RecursionError):  # a client may send anything
         return None

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from bursty.core.answers import Answer, unpack_answer, unpack_request
+from bursty.core.answers import Answer, is_brief, unpack_answer, unpack_request
 from bursty.endpoints import AnswerKind, Default, EndpointSpec
 from bursty.serving.answers import Answers
 from bursty.serving.pieces import Piece
@@ -31,12 +31,13 @@ class Asking(Protocol):
 
 
 class Fallbacks:
-    """Of one endpoint."""
+    """Of one endpoint of an app."""
 
-    def __init__(self, spec: EndpointSpec, answers: Answers | None) -> None:
+    def __init__(self, app: str, spec: EndpointSpec, answers: Answers | None) -> None:
         self._spec = spec
         self._answers = answers
-        self._any_key = answers.any_key(spec.name) if answers is not None else b""
+        self._name = f"{app}/{spec.name}"
+        self._any_key = answers.any_key(self._name) if answers is not None else b""
         self.uses_cache = answers is not None and any(isinstance(one, str) for one in spec.fallback)
         self._looking: set[asyncio.Task[None]] = set()
 
@@ -53,7 +54,7 @@ class Fallbacks:
     def _key(self, one: object, stamp: str, request: bytes) -> bytes | None:
         if self._answers is None or isinstance(one, Default):
             return None
-        return self._any_key if one == "last_good_any" else self._answers.key(self._spec.name, stamp, request)
+        return self._any_key if one == "last_good_any" else self._answers.key(self._name, stamp, request)
 
     def prepare(self, stamp: str, request: Asking, late_at: float) -> None:
         """Begin to look into the shared cache, so that what it has is at hand in time."""
@@ -71,7 +72,7 @@ class Fallbacks:
                 continue
             kept = await self._answers.recall(key, late_at - MARGIN - time.monotonic())
             if kept is not None:
-                request.prepared = Found(AnswerKind.CACHED, unpack_answer(kept))
+                request.prepared = _cached(one, kept)
                 return
 
     def find_cached(self, stamp: str, request: bytes) -> Found | None:
@@ -79,11 +80,14 @@ class Fallbacks:
         for one in self._spec.fallback:
             if isinstance(one, Default):
                 return None
-            key = self._key(one, stamp, request)
-            kept = self._answers.recall_now(key) if key is not None and self._answers is not None else None
-            if kept is not None:
-                return Found(AnswerKind.CACHED, unpack_answer(kept))
+            if (found := self._recalled(one, stamp, request)) is not None:
+                return found
         return None
+
+    def _recalled(self, one: object, stamp: str, request: bytes) -> Found | None:
+        key = self._key(one, stamp, request)
+        kept = self._answers.recall_now(key) if key is not None and self._answers is not None else None
+        return _cached(one, kept) if kept is not None else None
 
     def find(self, stamp: str, request: Asking | Piece) -> Found | None:
         """The first that there is."""
@@ -91,13 +95,11 @@ class Fallbacks:
             return self._default_of(request.items)
         for one in self._spec.fallback:
             if isinstance(one, Default):
-                return self._default(one, request.data)
-            key = self._key(one, stamp, request.data)
-            kept = self._answers.recall_now(key) if key is not None and self._answers is not None else None
-            if kept is not None:
-                return Found(AnswerKind.CACHED, unpack_answer(kept))
-            if request.prepared is not None:
-                return request.prepared
+                found = self._default(one, request.data)
+            else:
+                found = self._recalled(one, stamp, request.data) or request.prepared
+            if found is not None:
+                return found
         return None
 
     def _default_of(self, items: int) -> Found | None:
@@ -107,10 +109,17 @@ class Fallbacks:
                 return _each(one.value, items)
         return None
 
-    def _default(self, default: Default, data: bytes) -> Found:
+    def _default(self, default: Default, data: bytes) -> Found | None:
         if not default.each:
             return Found(AnswerKind.DEFAULT, Answer(200, 0, None, b"", msgspec.json.encode(default.value)))
-        return _each(default.value, count_items(unpack_request(data)[1]))
+        items = count_items(unpack_request(data)[1])
+        return _each(default.value, items) if items is not None else None
+
+
+def _cached(one: object, kept: bytes) -> Found:
+    """The log of an answer tells what was asked: of one that was given to somebody else it is none of this request."""
+    answer = unpack_answer(kept)
+    return Found(AnswerKind.CACHED, answer._replace(log=b"") if one == "last_good_any" else answer)
 
 
 def _each(value: Any, items: int) -> Found:
@@ -118,9 +127,12 @@ def _each(value: Any, items: int) -> Found:
     return Found(AnswerKind.DEFAULT, Answer(200, 0, items, b"", b"[" + b",".join([text] * items) + b"]"))
 
 
-def count_items(body: bytes) -> int:
-    """How many elements a JSON array has; 0 for what is none. The one look that the server takes into a body, when no
-    worker had the time to: nothing in it is decoded."""
+def count_items(body: bytes) -> int | None:
+    """How many elements a JSON array has; 0 for what is none; ``None`` when it takes too long to tell, and everybody
+    else would have to wait. The one look that the server takes into a body, when no worker had the time to: nothing in
+    it is decoded."""
+    if not is_brief(body):
+        return None
     try:
         return len(msgspec.json.decode(body, type=list[msgspec.Raw]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -53,14 +53,15 @@ class Gather:
         if all(reply.answer.status >= 400 for reply in replies):
             return replies[0]
         bodies: list[Buffer] = []
-        parts: list[tuple[int, Reply]] = []
+        parts: list[tuple[int, Reply, bytes]] = []
         flags = 0
         spans: list[tuple[int, int, str]] = []
         start = 0
         for piece, reply in zip(self.pieces, replies, strict=True):
             failed = reply.answer.status >= 400
             bodies.append(_errors(reply.answer, piece.items) if failed else reply.answer.body)
-            parts.append((start, reply._replace(answer=reply.answer._replace(items=piece.items))))
+            answer = reply.answer._replace(items=piece.items)
+            parts.append((start, reply._replace(answer=answer), piece.data))
             flags |= SOME_FAILED if failed else reply.answer.flags
             word = "error" if failed else str(reply.kind)
             if spans and spans[-1][2] == word:

@@ -51,6 +51,8 @@ from bursty.values import (
 WATCH_SECONDS = 0.1
 """How often the backend looks after memory, where no cgroup does."""
 IDLE_NICE, LATE_NICE = 0, 19
+LONGEST_LINE = 8192
+"""Characters that a worker may write without ending a line before they are passed on."""
 Say = Callable[[str], None]
 
 
@@ -119,7 +121,7 @@ class Floor:
                 del self._pools[event.worker]
                 pool.lost(event.worker, loss, running)
             case Output(text=text):
-                pool.wrote(text)
+                pool.wrote(event.worker, text)
             case Asked():
                 self._answer(event)
 
@@ -167,7 +169,8 @@ class Pool:
         self._version = version
         self._knows: set[int] = set()
         self._demoted: set[int] = set()
-        self._held = ""
+        self._held: dict[int, str] = {}
+        """What workers wrote, without an end of line yet."""
         self._next = 0
         self._loop = asyncio.get_running_loop()
         self._soon = False
@@ -301,7 +304,8 @@ class Pool:
     def _is_ready(self, number: int) -> None:
         self.trouble = ""
         self.dispatch.ready(number, time.monotonic())
-        self.on_ready(self.stamps[number])
+        if self.dispatch.workers[number].generation == self.dispatch.generation:  # else it is about to be replaced
+            self.on_ready(self.stamps[number])
         self.stir()
 
     def _not_warm(self, number: int, why: str) -> None:
@@ -345,6 +349,8 @@ class Pool:
         self.stamps.pop(number, None)
         self._knows.discard(number)
         self._demoted.discard(number)
+        if number in self._held:
+            self.wrote(number, "\n")
         worker = self.dispatch.workers.get(number)
         why, told = words_of(loss), with_output(loss)
         if worker is not None and worker.state is State.STARTING and loss.kind != "cancelled" and not self.closed:
@@ -357,9 +363,13 @@ class Pool:
             self._listener.fail(ticket, why, late)
         self.stir()
 
-    def wrote(self, text: str) -> None:
+    def wrote(self, number: int, text: str) -> None:
         """Whole lines go to the server's log, with the endpoint's name."""
-        *lines, self._held = (self._held + text).split("\n")
+        *lines, rest = (self._held.pop(number, "") + text).split("\n")
+        if len(rest) > LONGEST_LINE:
+            lines, rest = [*lines, rest], ""
+        if rest:
+            self._held[number] = rest
         for line in lines:
             self._floor.say(f"{self._label} | {line}")
 

@@ -11,10 +11,11 @@ from bursty.endpoints import AnswerKind
 
 class Reply(NamedTuple):
     """What a request gets. ``answer.body`` is a problem when its status is 400 or more. ``items``: for MIXED, which
-    items are what. ``parts``: the replies it is made of, each with the position of its first item."""
+    items are what. ``parts``: the replies it is made of, each behind the position of its first item and before the
+    request for it."""
 
     kind: AnswerKind
     answer: Answer
     stamp: str = ""
     items: str = ""
-    parts: Sequence[tuple[int, Any]] = ()
+    parts: Sequence[tuple[int, Any, bytes]] = ()

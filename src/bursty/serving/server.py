@@ -87,12 +87,12 @@ class Server:
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> int:
         path: str = scope["path"]
+        if (own := self._pages.get(path)) is not None:  # endpoints with a pattern such as /{item} would have it, too
+            return await self._own(own, scope, receive, send)
         service, values = self.router.find(path)
         if service is not None:
             refusal = self._refusal(scope, service.spec.auth, f"predict:{service.spec.path}")
             return await (service.respond(scope, receive, send, values) if refusal is None else refuse(send, refusal))
-        if (own := self._pages.get(path)) is not None:
-            return await self._own(own, scope, receive, send)
         if (mount := mount_at(path, self.parts.mounts)) is not None:
             refusal = self._refusal(scope, mount.spec.auth, f"mount:{mount.spec.path}")
             if refusal is not None:
@@ -153,11 +153,18 @@ class Server:
     async def _health(self, _scope: Scope, _receive: Receive, send: Send) -> int:
         return await reply(send, 200, b'{"status":"ok"}', b"application/json")
 
-    async def _ready(self, _scope: Scope, _receive: Receive, send: Send) -> int:
-        """503 until every endpoint has its workers and every mounted app answers, and again while it shuts down."""
+    async def _ready(self, scope: Scope, _receive: Receive, send: Send) -> int:
+        """503 until every endpoint has its workers and every mounted app answers, and again while it shuts down. Why
+        workers can't start (in the words of the user's code, which may tell anything) only those learn who may read
+        metrics."""
         import msgspec
 
-        waiting = {s.name: s.pool.trouble or "starting" for s in self.parts.services if not s.pool.ready}
+        may_know = self._refusal(scope, "token", "metrics") is None
+        waiting = {
+            s.name: (s.pool.trouble if may_know else s.pool.trouble and "can't start; see the log") or "starting"
+            for s in self.parts.services
+            if not s.pool.ready
+        }
         waiting |= {mount.spec.name: "starting" for mount in self.parts.mounts if not mount.ready}
         if self.stopping:
             waiting["server"] = "shutting down"
@@ -228,16 +235,19 @@ class Server:
         """Where a newer model was promoted, replace the workers that loaded the one before."""
         while True:
             await asyncio.sleep(RELOAD_SECONDS)
-            loaded = {name for service in self.parts.services for name in service.models}
-            current = {name: await asyncio.to_thread(self._current, name) for name in sorted(loaded)}
-            for service in self.parts.services:
-                newer = {n: v for n, v in service.models.items() if current.get(n) not in (None, v)}
-                wanted = {name: current[name] for name in newer}
-                if wanted and wanted != service.awaited:
-                    service.awaited = wanted
-                    words = ", ".join(f"{name} version {version}" for name, version in wanted.items())
-                    self.parts.floor.say(f"{service.name}: loading {words}")
-                    service.pool.renew()
+            loaded = {name for service in self.parts.services for name, _ in service.models}
+            found = {name: await asyncio.to_thread(self._current, name) for name in sorted(loaded)}
+            self.follow_models({name: version for name, version in found.items() if version is not None})
+
+    def follow_models(self, current: Mapping[str, int]) -> None:
+        """Replace the workers of endpoints of which one loaded another version of a model than the current one."""
+        for service in self.parts.services:
+            wanted = {name: current[name] for name, version in service.models if current.get(name, version) != version}
+            if wanted and wanted != service.awaited:
+                words = ", ".join(f"{name} version {version}" for name, version in wanted.items())
+                self.parts.floor.say(f"{service.name}: loading {words}")
+                service.pool.renew()
+            service.awaited = wanted
 
     def _current(self, name: str) -> int | None:
         try:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from bursty.core.answers import SOME_FAILED, SPLIT, Answer, Stamp, pack_request, unpack_answer
+from bursty.core.answers import SOME_FAILED, SPLIT, Answer, Stamp, pack_answer, pack_request, unpack_answer
 from bursty.core.tickets import Ticket
 from bursty.endpoints import AnswerKind, EndpointInfo
 from bursty.ids import new_id
@@ -40,9 +40,9 @@ Scope = MutableMapping[str, Any]
 
 class Request:
     """A request on its way. ``on_reply``: told its ``Reply``, once. ``prepared``: a fallback that was looked up.
-    ``seconds``: it has from its arrival on."""
+    ``seconds``: it has from its arrival on. ``shares``: of the pieces of a long list."""
 
-    __slots__ = ("data", "id", "on_reply", "prepared", "seconds", "ticket", "ts_ms")
+    __slots__ = ("data", "id", "on_reply", "prepared", "seconds", "shares", "ticket", "ts_ms")
 
     def __init__(self, data: bytes, on_reply: OnReply, seconds: float) -> None:
         self.id = new_id()
@@ -52,6 +52,7 @@ class Request:
         self.ts_ms = time.time_ns() // 1_000_000
         self.prepared: Found | None = None
         self.ticket: Ticket | None = None
+        self.shares: Sequence[Ticket] = ()
 
     def settle(self, reply: Reply) -> None:
         if (on_reply := self.on_reply) is not None:
@@ -75,21 +76,24 @@ class Service:
         self.methods = frozenset(info.schema["methods"])
         self.pool: Pool
         self.stamp = info.version[:12]
-        self.models: dict[str, int] = {}
-        """The versions of models that its newest workers loaded."""
-        self.awaited: dict[str, int | None] = {}
-        """Newer ones that workers are being started for."""
+        self.awaited: dict[str, int] = {}
+        """Versions of models that workers are being started for."""
         self.in_flight = 0
         self.hangups = 0
         self._log = log
         self._metrics = metrics
-        self._fallbacks = Fallbacks(spec, answers)
+        self._fallbacks = Fallbacks(info.app, spec, answers)
         metrics.endpoint(self.name, spec.deadline)
 
     @property
     def prepares(self) -> bool:
         """Whether fallbacks may have to be looked up."""
         return self._fallbacks.uses_cache
+
+    @property
+    def models(self) -> set[tuple[str, int]]:
+        """Names and versions of what any of its workers loaded."""
+        return {_named(model) for stamp in self.pool.stamps.values() for model in stamp.models}
 
     # Requests
 
@@ -163,11 +167,15 @@ class Service:
         return request
 
     def _hung_up(self, ticket: Ticket) -> None:
-        if not ticket.over and not ticket.answered:
-            self.hangups += 1
-            self.pool.dispatch.give_up(ticket)
-            ticket.request.settle(Reply(AnswerKind.NONE, _problem_answer(problems.problem(503, "the client hung up"))))
-            self.pool.stir()
+        request: Request = ticket.request
+        if request.on_reply is None:
+            return
+        self.hangups += 1
+        for one in (ticket, *request.shares):
+            if not one.over and not one.answered:
+                self.pool.dispatch.give_up(one)
+        request.settle(Reply(AnswerKind.NONE, _problem_answer(problems.problem(503, "the client hung up"))))
+        self.pool.stir()
 
     def headers_of(self, request: Request, reply: Reply) -> list[tuple[bytes, bytes]]:
         """Of the response. The request counts as answered now."""
@@ -195,7 +203,6 @@ class Service:
     def follow(self, stamp: Stamp) -> None:
         """A worker has become ready: what it answers with is what counts from now on."""
         self.stamp = str(stamp)
-        self.models = dict(_named(model) for model in stamp.models)
 
     def answer(self, ticket: Ticket, answer: Buffer, late: bool, stamp: str) -> None:
         request: Request | Piece = ticket.request
@@ -245,32 +252,41 @@ class Service:
     def _share_out(self, request: Request, answer: Answer) -> None:
         """A list that is long is answered in pieces by several workers."""
         assert request.ticket is not None
-        gather = Gather(answer, self.spec.chunk, lambda reply: request.settle(self._noted(request, reply)))
+        gather = Gather(answer, self.spec.chunk, lambda reply: self._gathered(request, reply))
         now = time.monotonic()
-        for piece in gather.pieces:
-            ticket = Ticket(now, request.ticket.late_at, piece)
+        request.shares = [Ticket(now, request.ticket.late_at, piece) for piece in gather.pieces]
+        for ticket in request.shares:
             ticket.alone = True  # a batch of pieces would be the long list again, on one worker
             if not self.pool.submit(ticket, now):
-                self._shed(piece)
+                self._shed(ticket.request)
+
+    def _gathered(self, request: Request, reply: Reply) -> None:
+        answer = reply.answer
+        if answer.status >= 500:
+            self._fall_back(request, reply.kind, answer)
+            return
+        is_good = reply.kind is AnswerKind.FRESH and not answer.flags & SOME_FAILED
+        if is_good and all(part.stamp == reply.stamp for _, part, _ in reply.parts):
+            self._fallbacks.remember(reply.stamp, request.data, pack_answer(200, answer.body, items=answer.items))
+        request.settle(self._noted(request, reply))
 
     # The log
 
     def _noted(self, request: Request | Piece, reply: Reply) -> Reply:
         """Remember the answer. Items that got a fallback or an error in a list of others are logged as such, too."""
-        if self._log is None or self.spec.log is None or isinstance(request, Piece):
+        if self._log is None or self.spec.log is None or isinstance(request, Piece) or request.on_reply is None:
             return reply
         answer, kind = reply.answer, reply.kind
-        about = (self.name, self.spec.log, request.id, request.ts_ms, reply.stamp, time.time() * 1e3 - request.ts_ms)
-        for first, part in reply.parts or ((0, reply),):
+        latency = time.time() * 1e3 - request.ts_ms
+        for first, part, asked in reply.parts or ((0, reply, request.data),):
             found = part.answer
+            about = (self.name, self.spec.log, request.id, request.ts_ms, part.stamp, latency, part.kind)
             if found.status >= 400:
-                self._log.add(
-                    *about, part.kind, request=request.data, items=found.items, first=first, error=_why(found)
-                )
+                self._log.add(*about, request=asked, items=found.items, first=first, error=_why(found))
             elif found.log:
-                self._log.add(*about, part.kind, log=bytes(found.log), items=found.items, first=first)
+                self._log.add(*about, log=bytes(found.log), items=found.items, first=first)
             else:
-                self._log.add(*about, part.kind, request=request.data, items=found.items, first=first)
+                self._log.add(*about, request=asked, items=found.items, first=first)
         return Reply(kind, answer, reply.stamp, reply.items)
 
 

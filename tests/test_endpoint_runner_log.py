@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import pytest
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 
 from bursty import App, Log
 from bursty.core.answers import Answer, pack_request, unpack_answer
 from bursty.endpoints import EndpointSpec
 from bursty.runtime.endpoint import Endpoint
+from bursty.values import FunctionSpec
 
 
 class Item(msgspec.Struct):
@@ -163,6 +164,10 @@ class Strict(msgspec.Struct):
             raise ValueError(f"no such kind: {self.kind}")
 
 
+def no_such(kind: str) -> str:
+    raise ValueError(f"no such kind: {kind}")
+
+
 def strict(items: list[Strict]) -> list[int]:
     return [1 for _ in items]
 
@@ -179,7 +184,20 @@ def test_refusals_do_not_tell_what_is_redacted() -> None:
     assert b"hush" not in answer.log
     problem = answer_of(strict_pair, {"items": "hush", "more": [], "kind": "hush"}, log)
     assert problem.status == 422
-    assert b"hush" not in problem.body.replace(b'"value":"hush"', b"")
+    assert b"hush" not in bytes(problem.body).replace(b'"value":"hush"', b"")
+
+
+def checked(kind: Annotated[str, AfterValidator(no_such)]) -> int:
+    return 1
+
+
+def test_refusals_do_not_tell_what_is_redacted_in_a_query() -> None:
+    endpoint = Endpoint(checked, EndpointSpec(FunctionSpec("checked"), "/", 1.0, log=Log(redact=("kind",))))
+    for request in (pack_request(b"kind=hush%21", b""), pack_request(b"", b'{"kind": "hush!"}')):
+        problem = unpack_answer(endpoint.answer(request))
+        assert problem.status == 422
+        assert b"no such kind: \xe2\x80\xa6" in problem.body
+        assert b"hush" not in problem.body
 
 
 def test_the_business_key_is_in_the_answer_else_in_the_item_else_beside_it() -> None:

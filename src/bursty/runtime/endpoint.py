@@ -95,7 +95,7 @@ class Endpoint:
             return problem.packed()
         except Exception as error:  # a property or a __repr__ of the user's, say
             self._tell(format_traceback(error))
-            return self._raised(said(error)).packed()
+            return self._raised(type(error).__name__ if self._hidden else said(error)).packed()
 
     def answer_together(self, requests: list[bytes]) -> list[bytes]:
         """Many at once, by one call of the user's function; each as ``answer`` would."""
@@ -163,7 +163,7 @@ class Endpoint:
         except NoJson as error:
             raise problems.no_json(body, error) from None
         except Refused as error:
-            raise problems.refused(error.faults, body, self._hidden) from None
+            raise problems.refused(error.faults, query, body, self._hidden) from None
 
     def _score(self, arguments: dict[str, Any], items: Sequence[Any]) -> list[Any]:
         """A result or ``Failed`` for each. Raises ``Problem``."""
@@ -224,7 +224,8 @@ class Endpoint:
                 return self._answer_joined(asked, [*as_list(result), *asked.refused])
             body = self._results.one(result)
         except Unfit as unfit:
-            detail = f"{self._offer.name} gave no fit result: {unfit}."
+            why = scrubbed(str(unfit), asked.arguments, self._hidden)
+            detail = f"{self._offer.name} gave no fit result: {why}."
             raise Problem(500, "result", "The endpoint gave no fit result", detail, raised=True) from None
         if self._offer.layout == "wrapped":
             errors = msgspec.json.encode([bad.as_json() for bad in asked.refused])

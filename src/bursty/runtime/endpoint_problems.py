@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Any, cast
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -67,8 +68,8 @@ def _number_words(body: bytes, position: int, message: str) -> tuple[int, str]:
     return position, message
 
 
-def refused(faults: Collection[Fault], body: bytes, hidden: frozenset[str]) -> Problem:
-    """The request's types refuse it. ``hidden``: fields whose values are not shown.
+def refused(faults: Collection[Fault], query: bytes, body: bytes, hidden: frozenset[str]) -> Problem:
+    """The request's types refuse it. ``hidden``: fields and parameters whose values are not shown.
 
     A body that is no JSON behind the place where a type refused it is still no JSON.
     """
@@ -76,10 +77,11 @@ def refused(faults: Collection[Fault], body: bytes, hidden: frozenset[str]) -> P
         whole = msgspec.json.decode(body) if body.strip() else _GONE
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         return no_json(body, why_no_json(problem))
+    given = [None if whole is _GONE else whole, parse_qs(query.decode("ascii", "replace"))]
     errors: list[dict[str, Any]] = []
     for fault in list(faults)[:MOST_FAULTS]:
         steps = fault.pointer.split("/")[1:]
-        message = scrubbed(fault.message, whole, hidden) if whole is not _GONE else fault.message
+        message = scrubbed(fault.message, given, hidden)
         error: dict[str, Any] = {"pointer": fault.pointer, "message": message}
         value = _GONE if any(step in hidden for step in steps) else _walk(whole, steps)
         errors.append(error if value is _GONE or not steps else {**error, "value": short(value)})

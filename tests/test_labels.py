@@ -129,6 +129,13 @@ def test_a_bad_row_fails_alone(store: MemoryPredictions, row: Any, words: str) -
     assert newest(store, "a") is None
 
 
+def test_a_row_that_cannot_be_read_spoils_no_other(store: MemoryPredictions) -> None:
+    report = take(store, b'[{"prediction_id": "a", "y": 1}, {"prediction_id": "\xff", "y": 1}]')
+    assert (report.accepted, report.failed) == (1, 1)
+    assert "no JSON" in report.errors[0].message
+    assert newest(store, "a") is not None
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "status", "words"),
     [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -49,17 +49,22 @@ def _limited(parts: Iterable[Buffer], limit: int, hint: str) -> Iterator[Buffer]
 
 
 def _json_rows(body: bytes) -> Iterator[Any]:
+    """Opened row by row: a list that is decoded at one go lets no other thread work meanwhile."""
+    hint = 'Send {"prediction_id": "…", "y": 1}, or a list.'
     try:
-        found = msgspec.json.decode(body)
+        found: list[msgspec.Raw] | dict[str, Any] = msgspec.json.decode(body, type=list[msgspec.Raw] | dict[str, Any])
+    except msgspec.ValidationError:
+        raise LabelsRefused("the body is neither an object nor a list", hint) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise LabelsRefused(
-            f"the body is no JSON: {error}", 'Send {"prediction_id": "…", "y": 1}, or a list.'
-        ) from None
-    if isinstance(found, list):
-        return iter(cast("list[Any]", found))
-    if isinstance(found, dict):
-        return iter([cast("dict[str, Any]", found)])
-    raise LabelsRefused("the body is neither an object nor a list", 'Send {"prediction_id": "…", "y": 1}, or a list.')
+        raise LabelsRefused(f"the body is no JSON: {error}", hint) from None
+    return map(_json_row, found) if isinstance(found, list) else iter([found])
+
+
+def _json_row(row: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(row)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return ValueError(f"it is no JSON: {error}")
 
 
 def _csv_rows(parts: Iterable[Buffer]) -> Iterator[Any]:

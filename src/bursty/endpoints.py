@@ -31,12 +31,15 @@ Fallback: TypeAlias = LastGood | Default
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """Requests that wait are scored together: at most ``size`` items, the first of them waiting at most ``wait``
-    seconds for company. 0 waits for nobody: batches form of what queued while the workers were busy.
+    """Requests that wait are scored together, at most ``size`` of them.
+
+    They gather while the workers are busy. ``wait``: so many seconds at most the first of them waits for others, and
+    only while fewer are there than usual, and never for longer than half of what a batch usually takes: a client
+    that is alone is not kept waiting. 0 waits for nobody.
     """
 
     size: int = 64
-    wait: float = 0.0
+    wait: float = 0.005
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from bursty.core.alarms import Alarms
+from bursty.core.batching import Batches
 from bursty.core.crew import AT_ONCE, Crew
 from bursty.core.pace import Pace
 from bursty.core.tickets import (
@@ -55,6 +56,7 @@ class Dispatch(Crew):
         """Of a request."""
         self._turn = Pace()
         """Of an invocation, from when it is sent until the worker can be sent the next."""
+        self._batches = Batches(plan.batch, plan.wait) if plan.batch else None
         self._queue: deque[Ticket] = deque()
         self._late = Alarms()
         self._half = Alarms()
@@ -141,10 +143,11 @@ class Dispatch(Crew):
         return ticket
 
     def _note_pace(self, worker: Worker, seq: int, seconds: float) -> None:
-        if not self.plan.batch:
+        if self._batches is None:
             self.pace.note(seconds)
         elif seq == worker.first:  # it stands for all of its batch
             self.pace.note(seconds / len(worker.tickets))
+            self._batches.note(len(worker.tickets), seconds)
 
     def ended(self, number: int, now: float, stopped: int | None = None) -> None:
         """A worker is through with its invocation; calls from ``stopped`` on were not started."""
@@ -277,8 +280,10 @@ class Dispatch(Crew):
         if not self.waiting or not self.idle:
             return
         free = min(len(self.idle), self.plan.workers - self._busy())
-        while free > 0 and self.waiting and not self._is_worth_waiting(now):
+        while free > 0 and self.waiting and now >= self._gathers_until():
             self._pass_over(now)
+            if self._batches is not None:
+                self._batches.is_sent(self._present())
             tickets = self._pick(free)
             worker = self._best()
             worker.state, worker.since, worker.tickets = State.BUSY, now, tickets
@@ -294,13 +299,15 @@ class Dispatch(Crew):
                 return self.idle.pop(index)
         return self.idle.pop()
 
-    def _is_worth_waiting(self, now: float) -> bool:
-        """Whether a batch should wait for company: only while others are being served, who may come back."""
-        batch = self.plan.batch
-        if not batch or not self.plan.wait or self.waiting >= batch or not self._busy():
-            return False
-        first = self._first()
-        return not first.alone and now < first.arrived + self.plan.wait
+    def _gathers_until(self) -> float:
+        """Until when the batch that is next waits for company."""
+        if self._batches is None or not self.plan.wait or (first := self._first()).alone:
+            return -NEVER
+        return self._batches.until(first.arrived, self.waiting, self._present())
+
+    def _present(self) -> int:
+        """Requests that are not over."""
+        return self.waiting + sum([len(w.tickets) for w in self.workers.values() if w.state is State.BUSY])
 
     def _first(self) -> Ticket:
         """Who waits at the front."""
@@ -331,9 +338,10 @@ class Dispatch(Crew):
 
     def _pick(self, free: int) -> list[Ticket]:
         """The next invocation's tickets."""
-        most = self._most_together()
-        if not self.plan.batch:
-            most = min(most, -(-self.waiting // free))
+        if self._batches is not None:
+            most = self._batches.share(self.waiting, free)
+        else:
+            most = min(self._most_together(), -(-self.waiting // free))
         tickets: list[Ticket] = []
         while self.waiting and len(tickets) < most:
             ticket = self._first()
@@ -357,5 +365,5 @@ class Dispatch(Crew):
         """When ``orders`` must be asked again if nothing happens before."""
         at = min(self._late.next(), self._half.next(), self._watch_at)
         if self.plan.wait and self.waiting and self.idle and self._busy() < self.plan.workers:
-            at = min(at, self._first().arrived + self.plan.wait)
+            at = min(at, self._gathers_until())
         return None if at == NEVER else max(now, at)

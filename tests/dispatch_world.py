@@ -167,8 +167,12 @@ class World:
 
     def _act(self) -> None:
         self.acts += 1
-        for order in self.dispatch.orders(self.now):
+        opens, dispatch = len(self.opens), self.dispatch
+        orders = dispatch.orders(self.now)
+        for order in orders:
             self._carry_out(order)
+        if any(isinstance(order, Kill) for order in orders) and dispatch._missing() > 0:  # pyright: ignore[reportPrivateUsage]
+            assert len(self.opens) > opens, "killed, and nobody takes its place"
         self._check_workers()
         at = self.dispatch.next_time(self.now)
         if at is None or self._soon:

@@ -182,6 +182,15 @@ def test_poison_kills_one_worker_alone_and_two_in_a_batch_and_its_neighbours_are
         world.check_rest()
 
 
+def test_who_is_tried_again_comes_before_those_that_came_later() -> None:
+    world = warm(Plan(1, 2, batch=4), Land(seconds=0.001))
+    asks = [world.ask(0.3, "poison" if number == 3 else "fine") for number in range(4)]
+    later = [world.ask(0.3) for _ in range(12)]
+    world.run(1.0)
+    assert ends(asks + later) == ["answer"] * 3 + ["fail"] + ["answer"] * 12
+    assert max(ask.ends[0][1] for ask in asks) < min(ask.ends[0][1] for ask in later)
+
+
 def test_a_batch_that_hangs_is_tried_again_one_by_one() -> None:
     world = warm(Plan(2, 1, batch=8), Land(seconds=1e-4))
     asks = [world.ask(0.1, "hang" if number == 3 else "fine") for number in range(8)]
@@ -377,6 +386,19 @@ def test_an_endpoint_whose_workers_cannot_start_says_so_at_once() -> None:
     world.check_rest()
 
 
+def test_starts_that_failed_are_forgotten_when_one_succeeds() -> None:
+    world = World(Plan(1, 0), Land(start=0.1))
+    world.starts_fail = True
+    world.run(5.0)
+    world.starts_fail = False
+    world.run(60.0)
+    world.crash(0)
+    ask = world.ask(1.0)
+    assert ends([ask]) == ["waits"]
+    world.run(1.0)
+    assert ends([ask]) == ["answer"]
+
+
 def test_an_idle_endpoint_wakes_nobody() -> None:
     world = warm(Plan(2, 1, batch=8, wait=0.002, prepares=True))
     before = world.acts
@@ -437,13 +459,12 @@ def test_a_worker_that_hangs_while_it_starts_or_ends_is_killed() -> None:
 
 
 def test_a_worker_whose_answers_are_all_in_is_not_called_late() -> None:
-    dispatch = opened(Plan(1, 0))
+    dispatch = opened(Plan(1, 1))
     dispatch.ready(0, 1.0)
     worker = sent(dispatch, [Ticket(1.0, 2.0)], 1.0, first=7)
-    ticket = dispatch.answered(0, 7, 0.1)
-    assert ticket is not None
-    ticket.answered = True
-    assert dispatch.orders(1.2) == []
+    answer(dispatch, 0, 7)
+    dispatch.ready(1, 1.1)
+    assert dispatch.orders(1.2) == [], "although it looked"
     assert worker.state is State.BUSY
     dispatch.ended(0, 1.2)
     assert worker.state is State.IDLE
@@ -543,3 +564,21 @@ def test_a_batch_whose_requests_others_have_answered_is_late_at_once() -> None:
         answer(dispatch, order.worker.number, number)
         dispatch.ended(order.worker.number, 3.0)
     assert Demote(hanging) in dispatch.orders(3.0)
+
+
+def test_a_suspect_is_sent_alone_also_behind_others() -> None:
+    dispatch = opened(Plan(2, 0))
+    dispatch.ready(0, 1.0)
+    dispatch.ready(1, 1.0)
+    first = sent(dispatch, [Ticket(1.0, 9.0)], 1.0)
+    answer(dispatch, first.number, 0)
+    dispatch.ended(first.number, 1.0)
+    suspect, *others = (Ticket(2.0, 9.0) for _ in range(4))
+    died = sent(dispatch, [suspect], 2.0, first=1)
+    behind = sent(dispatch, others, 2.0, first=2)
+    assert dispatch.lost(died.number, 2.0, None) == []
+    dispatch.unstuck(behind, 2)
+    answer(dispatch, behind.number, 2)
+    dispatch.ended(behind.number, 2.0, 3)
+    sends = [order.tickets for order in dispatch.orders(2.0) if isinstance(order, Send)]
+    assert sends == [others[1:]]

@@ -170,7 +170,7 @@ class Crew:
             if now < worker.since + limit:
                 continue
             if worker.state is not State.ENDING:
-                if not self._may_kill(now):
+                if not self._may_kill(worker, now):
                     continue
                 self.tally.kills += 1
                 if worker.state is State.STARTING:
@@ -178,19 +178,24 @@ class Crew:
             self._end(worker, now)
             found.append(Kill(worker, limit))
 
-    def _may_kill(self, now: float) -> bool:
-        """Whether the place of one that is killed is taken already, or can be: better a slow one than none."""
-        return self._missing() <= 0 or self._budget.when(now) <= now
+    def _may_kill(self, worker: Worker, now: float) -> bool:
+        """Whether its place is taken already, or can be: better a slow one than none."""
+        has_place = worker.generation == self.generation and worker.state <= State.BUSY
+        return self._missing() + has_place <= 0 or self._open_at(now) <= now
+
+    def _open_at(self, now: float) -> float:
+        """When a worker may be started."""
+        return max(self._open_after, self._budget.when(now))
 
     def _times(self, now: float) -> Iterator[float]:
         """When one of them takes too long, can be paid, or had nothing to do for long; or earlier."""
         for worker in self.workers.values():
             at = worker.since + self._limit_of(worker)
-            yield at if now < at else self._budget.when(now)  # which is why it was not killed
+            yield at if now < at else self._open_at(now)  # which is why it was not killed
             if worker.state is State.BUSY:
                 yield worker.look_at
         if self._missing() > 0:
-            yield max(self._open_after, self._budget.when(now))
+            yield self._open_at(now)
         if len(self.workers) > self.wanted and self._warm() > self.wanted:
             yield now + SURPLUS_SECONDS
             yield from (worker.since + SURPLUS_SECONDS for worker in self.idle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -19,13 +20,13 @@ from bursty.endpoints import AnswerKind, Default, EndpointInfo, EndpointSpec, Lo
 from bursty.engine.code import Code
 from bursty.serving.answers import Answers
 from bursty.serving.metrics import Metrics
-from bursty.serving.pool import LONGEST_LINE, Pool
+from bursty.serving.pool import LONGEST_LINE, Floor, Pool
 from bursty.serving.predictions import PredictionWriter
 from bursty.serving.replies import Reply
 from bursty.serving.server import Own, Parts, Server
 from bursty.serving.service import Service
 from bursty.stores.predictions import MemoryPredictions
-from bursty.values import FunctionSpec, Loss, Payload, WorkerSpec
+from bursty.values import FunctionSpec, Loss, Output, Payload, WorkerSpec
 
 VERSION = "v" * 64
 
@@ -247,6 +248,36 @@ def test_what_workers_write_stays_apart_and_does_not_pile_up() -> None:
 
     said = asyncio.run(play())
     assert said == [f"predict | {text}" for text in ("two", "one two", "." * (LONGEST_LINE + 1), "three")]
+
+
+def _first(_spec: WorkerSpec) -> int:
+    return 1
+
+
+def test_an_event_that_cannot_be_taken_loses_no_other() -> None:
+    async def play() -> tuple[list[str], list[str]]:
+        taken, told = list[str](), list[str]()
+
+        def wrote(_number: int, text: str) -> None:
+            if text == "bad":
+                raise BrokenPipeError("nobody reads that")
+            taken.append(text)
+
+        events = [Output(1, None, "stdout", text) for text in ("one", "bad", "two")]
+        reader, _writer = socket.socketpair()
+
+        def poll(_timeout: float) -> list[Output]:
+            return [events.pop(0) for _ in range(len(events))]
+
+        backend: Any = SimpleNamespace(fileno=reader.fileno, open=_first, poll=poll, close=int)
+        floor = Floor(backend, cast(Any, None), told.append)
+        floor.open(cast(Any, SimpleNamespace(wrote=wrote)), WorkerSpec())
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+        floor.start()
+        floor.close()
+        return taken, told
+
+    assert asyncio.run(play()) == (["one", "two"], ["an event of worker 1 could not be taken"])
 
 
 # The server's own pages

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,8 +17,8 @@ import httpx
 import pytest
 
 from bursty import Settings, Stage
-from servers import wait_until
-from serving_process import Serving, serving
+from servers import free_port, stop, wait_until
+from serving_process import BURSTY, Serving, serving
 
 APP = """
 import ctypes, os, sys, time
@@ -416,3 +417,21 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+
+
+def test_answers_go_on_when_nobody_reads_what_is_printed_any_more(tmp_path: Path) -> None:
+    source = 'from bursty import App\napp = App("chat")\n@app.endpoint("/say", deadline="1 s", concurrency=1)\n'
+    (tmp_path / "app.py").write_text(f"{source}def say(x: int) -> int:\n    print(x)\n    return x\n", encoding="utf-8")
+    port = free_port()
+    command = [BURSTY, "serve", "app.py", "--port", str(port)]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if b"ready after" in line:
+                break
+        process.stdout.close()
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            assert [client.post("/say", json={"x": number}).status_code for number in range(10)] == [200] * 10
+    finally:
+        stop(process)

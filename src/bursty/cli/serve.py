@@ -18,8 +18,9 @@ from bursty.stage import Stage
 
 
 def say(line: str) -> None:
-    """A line with its time, on stderr."""
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}", file=sys.stderr, flush=True)
+    """A line with its time, on stderr; that nobody reads there any more ends nothing."""
+    with contextlib.suppress(OSError):
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -99,7 +99,12 @@ class Floor:
 
     def _turn(self) -> None:
         for event in self.backend.poll(0):
-            self._take(event)
+            try:
+                self._take(event)
+            except Exception as error:  # those behind it must not be lost, for somebody waits for each
+                assert self._loop is not None
+                about = f"an event of worker {event.worker} could not be taken"
+                self._loop.call_exception_handler({"message": about, "exception": error})
 
     def _take(self, event: Event) -> None:
         pool = self._pools.get(event.worker)

@@ -344,6 +344,7 @@ class TestJobs:
             (lambda app: app.schedule("* * * * *", every=5), "either a cron"),
             (lambda app: app.schedule("* * * * *", overlap="maybe"), "overlap"),
             (lambda app: app.schedule("* * * * *", missed="maybe"), "missed"),
+            (lambda app: app.endpoint(lambda: None), "needs a path"),
         ],
     )
     def test_what_is_refused(self, declare: Any, words: str) -> None:

@@ -209,6 +209,9 @@ class App:
         shared out in pieces. Others as in ``function``. Raises ``ConfigError``.
         """
 
+        if not isinstance(cast("object", path), str):  # @app.endpoint without its parentheses
+            raise ConfigError(f"@app.endpoint needs a path, not {path!r}", 'Write it like @app.endpoint("/predict").')
+
         def declare(target: Any) -> Any:
             if inspect.isclass(target):
                 if not (inspect.isfunction(getattr(target, "__call__", None))):  # noqa: B004

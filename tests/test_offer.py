@@ -19,7 +19,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from numpy.typing import NDArray
 
-from bursty import App, Batching, ConfigError, Default
+from bursty import App, Batching, ConfigError, Default, Log
 from bursty.core.answers import pack_request, unpack_answer
 from bursty.forms.offer import schema_of
 from bursty.forms.offer_examples import example_of
@@ -304,3 +304,8 @@ def test_a_default_for_each_item_needs_items() -> None:
 
     with pytest.raises(ConfigError, match="default for each item"):
         schema_of(total, app.endpoints["total"])
+
+
+def test_one_name_is_not_taken_for_its_letters() -> None:
+    log = Log(key="id", redact="iban")  # type: ignore[arg-type]
+    assert (log.key, log.redact) == (("id",), ("iban",))

@@ -222,7 +222,7 @@ class App:
             name = options.get("name") or target.__name__
             self._take_place(name, path)
             spec = endpoint_spec(self._spec(target, name, options), path, options, inspect.getdoc(target) or "")
-            self.endpoints[name] = target.__bursty_endpoint__ = spec
+            self.endpoints[name] = cast(Any, target).__bursty_endpoint__ = spec
             self.offered[name] = target
             return target
 

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from bursty.endpoints import DAY, Auth, Batching, Default, EndpointSpec, Fallback, Log, MountSpec
 from bursty.errors import ConfigError
@@ -102,9 +102,9 @@ def _auth(value: Any) -> Auth:
 
 def _fallbacks(value: Any) -> tuple[Fallback, ...]:
     """One or several; a plain string is the name of one."""
-    given: Any = () if value is None else (value if isinstance(value, list | tuple) else (value,))
+    several = cast("list[Any]", value) if isinstance(value, list | tuple) else [value]
     found: list[Fallback] = []
-    for one in given:
+    for one in several if value is not None else ():
         if isinstance(one, Default):
             try:
                 json.dumps(one.value, allow_nan=False)

@@ -59,6 +59,12 @@ class Log:
     threshold: str | float = "threshold"
     keep: float = 90 * DAY
 
+    def __post_init__(self) -> None:
+        """One name may be given as it is; else it would be taken for its letters."""
+        for field in ("redact", "key"):
+            given = getattr(self, field)
+            object.__setattr__(self, field, (given,) if isinstance(given, str) else tuple(given))
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointSpec:

@@ -26,6 +26,8 @@ from bursty.stage import Stage
 from bursty.values import Frame, Payload, WorkerSpec
 
 Say = Callable[[str], None]
+FLUSH_SECONDS = 60.0
+"""What was answered last may take so long to be logged when the server ends: long lists have many rows."""
 
 
 def build_server(stage: Stage, version: str, host: str, say: Say, *, access_log: bool = False) -> Server:
@@ -72,7 +74,10 @@ def build_server(stage: Stage, version: str, host: str, say: Say, *, access_log:
             is_local=is_loopback(host),
         ),
         note=lines and lines.note,
-        closers=[one.close for one in (log, book, lines) if one is not None],
+        closers=[
+            *([functools.partial(log.close, FLUSH_SECONDS)] if log is not None else ()),
+            *(one.close for one in (book, lines) if one is not None),
+        ],
     )
     return Server(parts)
 

@@ -273,6 +273,7 @@ class _Runner:
             except BaseException as error:
                 if _forked:
                     _leave_fork(error)
+                sys.stderr.write(format_traceback(error))
                 count = len(requests) if together else 1
                 for number in range(seq, seq + count):
                     self._error(number, error, started, clock() - started, self._cpu_of(clock() - started))

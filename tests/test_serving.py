@@ -419,6 +419,18 @@ def is_alive(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
 
 
+def test_who_hangs_up_with_several_requests_under_way_leaves_nothing_behind(shop: Serving) -> None:
+    fresh(shop, "/bare")
+    before = shop.metric("hangups", endpoint="rank")
+    request = b"GET /users/ann/rank HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for _ in range(50):
+        with socket.create_connection(("127.0.0.1", shop.port)) as connection:
+            connection.sendall(4 * request)
+    assert wait_until(lambda: shop.metric("in_flight") == 0)
+    assert shop.metric("hangups", endpoint="rank") > before
+    assert "unable to perform operation" not in shop.said
+
+
 def test_answers_go_on_when_nobody_reads_what_is_printed_any_more(tmp_path: Path) -> None:
     source = 'from bursty import App\napp = App("chat")\n@app.endpoint("/say", deadline="1 s", concurrency=1)\n'
     (tmp_path / "app.py").write_text(f"{source}def say(x: int) -> int:\n    print(x)\n    return x\n", encoding="utf-8")

@@ -59,12 +59,13 @@ class LimitedProtocol(HttpToolsProtocol):
     the app may set it, and should take it away with its answer.
 
     ``_in_body``: a request's head is complete, its body not. ``_closing``: nothing more is read as HTTP, for a refusal
-    was sent, or the connection ends with the answer in work. ``_seen``: bytes of an unfinished head, or those that
+    was sent, or the connection ends with the answer in work. ``_ahead``: requests before the latest that were not
+    answered when it came. ``_seen``: bytes of an unfinished head, or those that
     came since the last piece of a body. ``_pieces``: bytes that came in this span of ``body_seconds``.
     """
 
     # Slots, since the base class has as many attributes as CPython keeps in its fast layout.
-    __slots__ = ("_closing", "_in_body", "_pieces", "_refusal", "_seen", "_timed", "_timer", "on_lost")
+    __slots__ = ("_ahead", "_closing", "_in_body", "_pieces", "_refusal", "_seen", "_timed", "_timer", "on_lost")
 
     limits = Limits()
 
@@ -81,6 +82,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._seen = 0
         self._pieces = 0
         self._refusal: Problem | None = None
+        self._ahead: list[Any] = []
 
     # What the transport tells
 
@@ -96,6 +98,9 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.on_lost is not None:
             self.on_lost()
             self.on_lost = None
+        for cycle in self._ahead:  # uvicorn tells only the latest
+            cycle.disconnected = True
+            cycle.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -140,6 +145,9 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def begin(self) -> None:
         """Begin to answer: the head is complete and within its limits."""
+        before: Any = self.cycle
+        if before is not None and not before.response_complete:
+            self._ahead = [*(cycle for cycle in self._ahead if not cycle.response_complete), before]
         _on_headers_complete(self)
 
     def on_body(self, body: bytes) -> None:

@@ -135,9 +135,12 @@ class Service:
             own = "&".join(f"{name}={quote(value, safe='')}" for name, value in path_values.items())
             query = own.encode() + (b"&" + query if query else b"")
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        request = self.submit(query, body, head.deadline, arrived, _settler(future), scope.get("bursty.connection"))
+        connection = scope.get("bursty.connection")
+        request = self.submit(query, body, head.deadline, arrived, _settler(future), connection)
         reply = await future
         answer, headers = reply.answer, self.headers_of(request, reply)
+        if connection is not None:
+            connection.on_lost = None
         scope[NOTED] = Noted(request.id, reply.kind, len(answer.body))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})

@@ -516,7 +516,7 @@ class World:
         assert len(workers) == self.wanted
         before = self.acts
         ask = self.ask(deadline=60.0)
-        self.run(2 * (self.land.seconds + self.land.fixed + self.land.pickup) + 0.001)
+        self.run(2 * (self.land.seconds + self.land.fixed + self.land.pickup) + self.plan.wait + 0.001)
         assert ask.ends
         assert ask.ends[0][0] == "answer"
         self.run(1000)

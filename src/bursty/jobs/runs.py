@@ -14,10 +14,10 @@ from bursty.changes import EventDraft
 from bursty.core import runstate
 from bursty.errors import BurstyError, ConfigError
 from bursty.forms.validate import inputs_hash, replace_files, validate
+from bursty.ids import new_id
 from bursty.jobs.artefacts import CHUNK, Artefact, Manifest, put_file, read_manifest, upload_key
 from bursty.jobs.asked import OWN_KEYS, check_asked, check_same
 from bursty.jobs.catalog import Catalog, JobInfo
-from bursty.ids import new_id
 from bursty.jobs.logs import LogLine, Tail
 from bursty.jobs.outbox import outbox_of
 from bursty.jobs.versions import Versions

@@ -88,7 +88,7 @@ _lock = threading.Lock()
 def loaded_versions() -> dict[str, int]:
     """The models that this process has opened: of each the newest version."""
     with _lock:
-        return {name: version for name, version in sorted(_loaded)}
+        return dict(sorted(_loaded))
 
 
 def _package_of(obj: Any) -> dict[str, str]:

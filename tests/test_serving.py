@@ -355,6 +355,7 @@ def test_every_answer_is_remembered_with_its_kind(shop: Serving) -> None:
         rows = {row.prediction.id: row.prediction for row in stage.predictions.find(wanted)}
     assert (rows[wanted[0]].score, str(rows[wanted[0]].answer)) == (8.0, "fresh")
     assert {str(rows[name].answer) for name in wanted[1:]} == {"default"}
+    assert {rows[name].error for name in wanted[1:]} == {"no answer within 200 ms"}
     assert json.loads(rows[wanted[2]].input or "") == {"x": 4}
 
 

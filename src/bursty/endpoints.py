@@ -135,7 +135,7 @@ class Prediction:
     ``id``: the request's id, ``/`` and the position in the list, if it is of one. ``ts_ms``: when the request arrived,
     milliseconds since the epoch. ``version``: of the app, and of the models behind ``+``. ``decision``: JSON text.
     ``matched``: the business key, ``name=value`` joined by ``&``. ``latency_ms``: of the request. ``error``: why there
-    is no value. ``input``: JSON text of what was asked, redacted.
+    is no value, or none but a fallback. ``input``: JSON text of what was asked, redacted.
     """
 
     id: str

@@ -247,7 +247,10 @@ class Service:
     def _fall_back(self, request: Request | Piece, kind: AnswerKind, problem: Answer) -> None:
         """The first declared fallback that there is, else the problem."""
         found = self._fallbacks.find(self.stamp, request)
-        reply = Reply(kind, problem, self.stamp) if found is None else Reply(found.kind, found.answer, self.stamp)
+        if found is None:
+            reply = Reply(kind, problem, self.stamp)
+        else:
+            reply = Reply(found.kind, found.answer, self.stamp, why=_why(problem))
         request.settle(self._noted(request, reply))
 
     # Long lists
@@ -287,9 +290,9 @@ class Service:
             if found.status >= 400:
                 self._log.add(*about, request=asked, items=found.items, first=first, error=_why(found))
             elif found.log:
-                self._log.add(*about, log=bytes(found.log), items=found.items, first=first)
+                self._log.add(*about, log=bytes(found.log), items=found.items, first=first, error=part.why or None)
             else:
-                self._log.add(*about, request=asked, items=found.items, first=first)
+                self._log.add(*about, request=asked, items=found.items, first=first, error=part.why or None)
         return Reply(kind, answer, reply.stamp, reply.items)
 
 

@@ -322,6 +322,7 @@ def test_bad_requests_are_told_why(shop: Serving, method: str, path: str, option
     answer = shop.client.request(method, path, **options)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-request-id"]
     problem = answer.json()
     assert problem["status"] == status
     assert problem["detail"]

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from bursty.core.deadline import Dispatch
 from bursty.core.tickets import State
 from bursty.endpoints import Auth
+from bursty.ids import new_id
 from bursty.serving import metrics as exposition
 from bursty.serving import problems
 from bursty.serving.access import TokenBook, authorization, needs_token
+from bursty.serving.accesslog import NOTED, Noted
 from bursty.serving.metrics import Metrics
 from bursty.serving.mounts import Mount, mount_at
 from bursty.serving.pool import Floor, Pool
@@ -92,16 +94,18 @@ class Server:
         service, values = self.router.find(path)
         if service is not None:
             refusal = self._refusal(scope, service.spec.auth, f"predict:{service.spec.path}")
-            return await (service.respond(scope, receive, send, values) if refusal is None else refuse(send, refusal))
+            if refusal is not None:
+                return await turn_away(scope, send, refusal)
+            return await service.respond(scope, receive, send, values)
         if (mount := mount_at(path, self.parts.mounts)) is not None:
             refusal = self._refusal(scope, mount.spec.auth, f"mount:{mount.spec.path}")
             if refusal is not None:
-                return await refuse(send, refusal)
+                return await turn_away(scope, send, refusal)
             status = await _follow(mount, scope, receive, send)
             self.parts.metrics.count("mount_requests", mount.spec.name, str(status))
             return status
         known = [*self.router.paths, *self._pages]
-        return await refuse(send, problems.not_found(path, known))
+        return await turn_away(scope, send, problems.not_found(path, known))
 
     def express(self, scope: Scope, path: str) -> Service | None:
         """For ``serving.express``."""
@@ -134,9 +138,9 @@ class Server:
 
     async def _own(self, own: Own, scope: Scope, receive: Receive, send: Send) -> int:
         if scope["method"] not in own.methods:
-            return await refuse(send, problems.method_not_allowed(scope["method"], own.methods))
+            return await turn_away(scope, send, problems.method_not_allowed(scope["method"], own.methods))
         if own.scope != "public" and (refusal := self._refusal(scope, "token", own.scope)) is not None:
-            return await refuse(send, refusal)
+            return await turn_away(scope, send, refusal)
         return await own.page(scope, receive, send)
 
     async def _talk(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -269,6 +273,13 @@ async def _follow(mount: Mount, scope: Scope, receive: Receive, send: Send) -> i
 
     await mount(scope, receive, passed)
     return status
+
+
+async def turn_away(scope: Scope, send: Send, problem: Problem) -> int:
+    """Answer with a problem, under a name by which the access log knows it, too."""
+    name = new_id()
+    scope[NOTED] = Noted(name, "", len(problem.body))
+    return await refuse(send, problem, (b"x-request-id", name.encode()))
 
 
 async def reply(send: Send, status: int, body: bytes, media_type: bytes) -> int:

@@ -60,38 +60,45 @@ def test_a_share_is_never_empty_nor_more_than_fits(waiting: int, free: int, fixe
 def test_who_is_alone_waits_for_nobody() -> None:
     batches = learned(0.01, 0.0)
     for _ in range(10):
-        batches.is_sent(1)
+        batches.is_sent(1, 5.0)
     assert batches.until(5.0, waiting=1, present=1) == 5.0
 
 
 def test_while_fewer_are_there_than_usual_the_first_waits_a_moment() -> None:
     batches = learned(0.004, 0.0)
-    batches.is_sent(20)
+    batches.is_sent(20, 5.0)
     assert batches.until(5.0, waiting=3, present=3) == pytest.approx(5.002)  # half of what a batch takes
     assert batches.until(5.0, waiting=3, present=19) == 5.0  # the others are being scored
     slow = learned(1.0, 0.0)
-    slow.is_sent(20)
+    slow.is_sent(20, 5.0)
     assert slow.until(5.0, waiting=3, present=3) == pytest.approx(5.005)  # and never longer than declared
 
 
 def test_a_crowd_that_has_gone_is_forgotten() -> None:
     batches = learned(0.01, 0.0)
-    batches.is_sent(64)
+    batches.is_sent(64, 5.0)
     for _ in range(40):
-        batches.is_sent(1)
+        batches.is_sent(1, 5.0)
     assert batches.until(5.0, waiting=1, present=1) == 5.0
 
 
 def test_a_full_batch_and_one_that_shall_not_wait_go_at_once() -> None:
     batches = learned(0.01, 0.0, size=8)
-    batches.is_sent(60)
+    batches.is_sent(60, 5.0)
     assert batches.until(5.0, waiting=8, present=8) == 5.0
     never = learned(0.01, 0.0, wait=0.0)
-    never.is_sent(60)
+    never.is_sent(60, 5.0)
     assert never.until(5.0, waiting=1, present=1) == 5.0
 
 
 def test_nobody_waits_before_anything_is_known() -> None:
     batches = Batches(64, 0.005)
-    batches.is_sent(10)
+    batches.is_sent(10, 5.0)
     assert batches.until(5.0, waiting=1, present=1) == 5.0
+
+
+def test_a_crowd_is_forgotten_by_time_too() -> None:
+    batches = learned(0.01, 0.0)
+    batches.is_sent(64, 5.0)
+    assert batches.until(5.1, waiting=1, present=1) > 5.1
+    assert batches.until(60.0, waiting=1, present=1) == 60.0

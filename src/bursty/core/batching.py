@@ -5,6 +5,8 @@ from __future__ import annotations
 MEMORY = 0.95
 """How much of what was seen counts after one more batch."""
 LEVEL_MEMORY = 0.9
+HALF_LIFE = 0.5
+"""Seconds in which half of a crowd is forgotten that doesn't come back."""
 CROWD = 0.9
 """When so many of those are there who usually are, nobody else is waited for."""
 WAIT_PART = 0.5
@@ -21,7 +23,8 @@ class Batches:
         self.size = size
         self.wait = wait
         self.level = 1.0
-        """How many requests there usually are, waiting and being scored; forgotten batch by batch."""
+        """How many requests there usually are, waiting and being scored; forgotten by time, and batch by batch."""
+        self._sent_at = 0.0
         self._weight = self._sizes = self._seconds = self._squares = self._products = 0.0
 
     def note(self, size: int, seconds: float) -> None:
@@ -57,12 +60,16 @@ class Batches:
         workers = free if not fixed else max(1, min(free, int(each * waiting / fixed)))
         return min(-(-waiting // workers), self.size)
 
-    def is_sent(self, present: int) -> None:
+    def is_sent(self, present: int, now: float) -> None:
         """A batch goes; so many requests are there, with those that wait and those of other workers."""
-        self.level = max(float(present), LEVEL_MEMORY * self.level)
+        self.level = max(float(present), LEVEL_MEMORY * self._level_at(now))
+        self._sent_at = now
+
+    def _level_at(self, now: float) -> float:
+        return self.level * 0.5 ** (max(now - self._sent_at, 0.0) / HALF_LIFE)
 
     def until(self, first: float, waiting: int, present: int) -> float:
         """Until when to wait for more, if nobody comes. ``first``: when the first of those that wait arrived."""
-        if not self.wait or waiting >= self.size or present >= CROWD * self.level or not self._weight:
+        if not self.wait or waiting >= self.size or present >= CROWD * self._level_at(first) or not self._weight:
             return first
         return first + min(self.wait, WAIT_PART * self._seconds / self._weight)

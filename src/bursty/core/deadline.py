@@ -283,7 +283,7 @@ class Dispatch(Crew):
         while free > 0 and self.waiting and now >= self._gathers_until():
             self._pass_over(now)
             if self._batches is not None:
-                self._batches.is_sent(self._present())
+                self._batches.is_sent(self._present(), now)
             tickets = self._pick(free)
             worker = self._best()
             worker.state, worker.since, worker.tickets = State.BUSY, now, tickets

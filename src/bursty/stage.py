@@ -122,9 +122,14 @@ class Stage:
 
         if not self.settings.answers:
             _ = self.home
-        answers = Answers(wiring.open_cache(self.settings.answers_url), scope=self.settings.state_url)
+        answers = Answers(wiring.open_cache(self.settings.answers_url), scope=self._scope())
         self._closers.append(answers.close)
         return answers
+
+    def _scope(self) -> str:
+        """What tells this stage from others that share a cache: its state. A Lambda function without one has the same
+        place for it as all others have, so its name counts, too."""
+        return " ".join((self.settings.state_url, os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")))
 
     # Registries
 

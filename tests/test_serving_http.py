@@ -165,7 +165,7 @@ def test_a_broken_chunk_cuts_the_app_off(site: Site, chunks: bytes) -> None:
     before = len(site.app.cut_off)
     with site.connected() as caller:
         caller.send(b"POST /broken HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n")
-        eventually(lambda: site.app.asked[-1] == "/broken")
+        eventually(lambda: site.app.asked[-1:] == ["/broken"])
         caller.send(chunks)
         check_problem(caller.answer(), 400)
         assert caller.is_closed()

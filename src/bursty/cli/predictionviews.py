@@ -15,7 +15,7 @@ from typing import Any
 
 from bursty.cli.files import NewFile
 from bursty.cli.terminal import ago, columns, console, iso, plain, print_json, show
-from bursty.endpoints import Prediction
+from bursty.endpoints import AnswerKind, Prediction
 from bursty.errors import BlobNotFound, ConfigError
 from bursty.ports.serving import Judged, PredictionStore
 from bursty.serving.infos import endpoints_of
@@ -113,7 +113,9 @@ def _print(found: Sequence[Judged]) -> None:
         right=("score", "took", "label"),
     )
     for prediction, label in found:
-        answer = str(prediction.answer) if prediction.error is None else f"[red]✗[/] {escape(plain(prediction.error))}"
+        is_fallback = prediction.answer in (AnswerKind.CACHED, AnswerKind.DEFAULT)  # its error tells why there is one
+        failed = prediction.error is not None and not is_fallback
+        answer = f"[red]✗[/] {escape(plain(prediction.error or ''))}" if failed else str(prediction.answer)
         table.add_row(
             escape(_short(prediction.id)),
             ago(prediction.ts_ms / 1000),

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -144,3 +144,23 @@ def check_problem(answer: Answer, status: int, words: str = "") -> None:
     assert answer.headers["connection"] == "close"
     assert answer.json["status"] == status
     assert words in answer.json["detail"]
+
+
+def run_site(limits: Limits) -> Iterator[Site]:
+    """For fixtures."""
+    found = Site(limits)
+    yield found
+    found.close()
+
+
+def run_sites() -> Iterator[Callable[[Limits], Site]]:
+    """For fixtures: what opens any number of them."""
+    sites: list[Site] = []
+
+    def build(limits: Limits) -> Site:
+        sites.append(Site(limits))
+        return sites[-1]
+
+    yield build
+    for one in sites:
+        one.close()

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 USER = "postgres"
@@ -84,6 +84,18 @@ class Postgres:
         name = f"test_{next(self._numbers)}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.url(name)
+
+    def template(self, fill: Callable[[str], None]) -> str:
+        """The name of a new database that ``fill`` has put tables into, to be copied."""
+        url = self.database()
+        fill(url)
+        return url.rpartition("/")[2]
+
+    def copies(self, template: str) -> Generator[str]:
+        """For fixtures: the URL of a copy, dropped behind the test."""
+        url = self.database(template)
+        yield url
+        self.drop(url)
 
     def drop(self, url: str) -> None:
         self.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")

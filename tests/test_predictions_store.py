@@ -59,16 +59,12 @@ class TestSqlite(PredictionStoreSuite):
 @pytest.fixture(scope="module")
 def template(postgres: Postgres) -> str:
     """The name of a database that has the tables, to be copied."""
-    url = postgres.database()
-    SqlPredictions(url).close()
-    return url.rpartition("/")[2]
+    return postgres.template(lambda url: SqlPredictions(url).close())
 
 
 @pytest.fixture
 def postgres_url(postgres: Postgres, template: str) -> Iterator[str]:
-    url = postgres.database(template)
-    yield url
-    postgres.drop(url)
+    yield from postgres.copies(template)
 
 
 class TestPostgres(PredictionStoreSuite):

@@ -19,12 +19,14 @@ from bursty.core.tickets import Plan, Ticket
 from bursty.endpoints import AnswerKind, Default, EndpointInfo, EndpointSpec, Log
 from bursty.engine.code import Code
 from bursty.serving.answers import Answers
+from bursty.serving.fallbacks import Fallbacks, Found
 from bursty.serving.metrics import Metrics
 from bursty.serving.pool import LONGEST_LINE, Floor, Pool
 from bursty.serving.predictions import PredictionWriter
 from bursty.serving.replies import Reply
 from bursty.serving.server import Own, Parts, Server
 from bursty.serving.service import Service
+from bursty.stores.cache import MemoryCache
 from bursty.stores.predictions import MemoryPredictions
 from bursty.values import FunctionSpec, Loss, Output, Payload, WorkerSpec
 
@@ -101,6 +103,28 @@ def test_apps_that_share_a_cache_never_get_each_others_answers() -> None:
         for world, status in ((shop, 200), (bank, 504)):
             world.service.too_late(world.ask(b"1"))
             assert world.replies[-1].answer.status == status, (fallback, world.service.info.app)
+
+
+@pytest.mark.parametrize(("fallback", "kind"), [
+    (("last_good", Default(0), "last_good_any"), AnswerKind.DEFAULT),
+    (("last_good", "last_good_any", Default(0)), AnswerKind.CACHED),
+])  # fmt: skip
+def test_what_a_shared_cache_holds_is_answered_in_its_turn(fallback: Sequence[Any], kind: AnswerKind) -> None:
+    shared = MemoryCache()
+    spec = EndpointSpec(FunctionSpec("predict"), "/predict", 1.0, fallback=tuple(fallback))
+    filled, empty = Answers(shared), Answers(shared)
+    Fallbacks("shop", spec, filled).remember(VERSION, b"R\n1", pack_answer(200, b"10"))
+    assert filled.flush(10)
+    found = asyncio.run(find_looked_up(Fallbacks("shop", spec, empty), b"R\n2"))
+    assert found is not None
+    assert found.kind is kind
+
+
+async def find_looked_up(fallbacks: Fallbacks, data: bytes) -> Found | None:
+    request = cast(Any, SimpleNamespace(data=data, prepared=None))
+    fallbacks.prepare(VERSION, request, time.monotonic() + 10)
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+    return fallbacks.find(VERSION, request)
 
 
 def test_an_answer_to_somebody_else_is_logged_with_what_was_asked_now() -> None:

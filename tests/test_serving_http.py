@@ -7,28 +7,18 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bursty.serving.http import Limits
-from http_site import HOST, LONG, Site, check_problem
+from http_site import HOST, LONG, Site, check_problem, run_site, run_sites
 from labs import eventually
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    found = Site(LONG)
-    yield found
-    found.close()
+    yield from run_site(LONG)
 
 
 @pytest.fixture
 def open_site() -> Iterator[Callable[[Limits], Site]]:
-    sites: list[Site] = []
-
-    def build(limits: Limits) -> Site:
-        sites.append(Site(limits))
-        return sites[-1]
-
-    yield build
-    for one in sites:
-        one.close()
+    yield from run_sites()
 
 
 # Fine requests

@@ -42,16 +42,12 @@ def own_postgres() -> Iterator[Postgres]:
 @pytest.fixture(scope="module")
 def template(postgres: Postgres) -> str:
     """The name of a database that has the tables, to be copied."""
-    url = postgres.database()
-    SqlState(url).close()
-    return url.rpartition("/")[2]
+    return postgres.template(lambda url: SqlState(url).close())
 
 
 @pytest.fixture
 def url(postgres: Postgres, template: str) -> Iterator[str]:
-    url = postgres.database(template)
-    yield url
-    postgres.drop(url)
+    yield from postgres.copies(template)
 
 
 class TestPostgres(StateStoreSuite):

@@ -5,26 +5,9 @@ from typing import Any
 
 import forest
 import msgspec
+from structs import Item, Row, Scores, measures
 
 Message = dict[str, Any]
-
-
-class Item(msgspec.Struct):
-    name: str
-    count: int
-    price: float
-
-
-class Row(msgspec.Struct):
-    sepal_length: float
-    sepal_width: float
-    petal_length: float
-    petal_width: float
-    fault: str | None = None
-
-
-class Scores(msgspec.Struct):
-    probabilities: list[float]
 
 
 MODEL = forest.Forest()
@@ -39,7 +22,7 @@ def echo(body: bytes) -> bytes:
 
 def predict(body: bytes) -> bytes:
     row = ROWS.decode(body)
-    found = MODEL.one([row.sepal_length, row.sepal_width, row.petal_length, row.petal_width], row.fault)
+    found = MODEL.one(measures(row), row.fault)
     return ENCODER.encode(Scores(found))
 
 

@@ -1,33 +1,11 @@
 """bursty: the echo and the forest in workers of their own; the forest also in batches, and with a deadline."""
 
 import forest
-import msgspec
+from structs import Item, Row, Scores, measures
 
 from bursty import App, Default
 
 app = App("iris")
-
-
-class Item(msgspec.Struct):
-    name: str
-    count: int
-    price: float
-
-
-class Row(msgspec.Struct):
-    sepal_length: float
-    sepal_width: float
-    petal_length: float
-    petal_width: float
-    fault: str | None = None
-
-
-class Scores(msgspec.Struct):
-    probabilities: list[float]
-
-
-def measures(row: Row) -> list[float]:
-    return [row.sepal_length, row.sepal_width, row.petal_length, row.petal_width]
 
 
 @app.endpoint("/echo", auth="public", log=False)

@@ -5,33 +5,14 @@ import asyncio
 import forest
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
-
-
-class Item(BaseModel):
-    name: str
-    count: int
-    price: float
-
-
-class Row(BaseModel):
-    sepal_length: float
-    sepal_width: float
-    petal_length: float
-    petal_width: float
-    fault: str | None = None
-
-
-class Scores(BaseModel):
-    probabilities: list[float]
-
+from models import Item, Row, Scores, measures
 
 MODEL = forest.Forest()
 app = FastAPI()
 
 
 def scored(row: Row) -> list[float]:
-    return MODEL.one([row.sepal_length, row.sepal_width, row.petal_length, row.petal_width], row.fault)
+    return MODEL.one(measures(row), row.fault)
 
 
 @app.post("/echo")

@@ -4,28 +4,10 @@ import argparse
 
 import forest
 import litserve
-from pydantic import BaseModel
+from models import Item, Row, Scores, measures
 
 WORKERS = 2
 BATCH_WAIT = 0.005
-
-
-class Item(BaseModel):
-    name: str
-    count: int
-    price: float
-
-
-class Row(BaseModel):
-    sepal_length: float
-    sepal_width: float
-    petal_length: float
-    petal_width: float
-    fault: str | None = None
-
-
-class Scores(BaseModel):
-    probabilities: list[float]
 
 
 class Echo(litserve.LitAPI):
@@ -50,7 +32,7 @@ class Iris(litserve.LitAPI):
         return request
 
     def predict(self, x: Row) -> list[float]:
-        return self.model.one([x.sepal_length, x.sepal_width, x.petal_length, x.petal_width], x.fault)
+        return self.model.one(measures(x), x.fault)
 
     def encode_response(self, output: list[float]) -> Scores:
         return Scores(probabilities=output)
@@ -58,7 +40,7 @@ class Iris(litserve.LitAPI):
 
 class Batched(Iris):
     def batch(self, inputs: list[Row]) -> list[list[float]]:
-        return [[one.sepal_length, one.sepal_width, one.petal_length, one.petal_width] for one in inputs]
+        return [measures(one) for one in inputs]
 
     def predict(self, x: list[list[float]]) -> list[list[float]]:
         return self.model.of(x)

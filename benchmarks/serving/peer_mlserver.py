@@ -15,16 +15,11 @@ from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
 from mlserver.errors import InferenceError
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
-from pydantic import BaseModel, ValidationError
+from models import Item
+from pydantic import ValidationError
 
 WORKERS = 2
 BATCH_WAIT = 0.005
-
-
-class Item(BaseModel):
-    name: str
-    count: int
-    price: float
 
 
 class Echo(MLModel):

@@ -7,24 +7,11 @@ import forest
 import msgspec
 from mosec import Runtime, Server, Worker
 from mosec.errors import ValidationError
+from structs import Item, Row, measures
 
 WORKERS = 2
 MOST_SECONDS = 1.0
 BATCH_WAIT = 0.001
-
-
-class Item(msgspec.Struct):
-    name: str
-    count: int
-    price: float
-
-
-class Row(msgspec.Struct):
-    sepal_length: float
-    sepal_width: float
-    petal_length: float
-    petal_width: float
-    fault: str | None = None
 
 
 def decoded(data: bytes, kind: type[Any]) -> Any:
@@ -56,12 +43,12 @@ class Iris(Worker):
         return msgspec.json.encode({"probabilities": data})
 
     def forward(self, data: Row) -> Any:
-        return self.model.one([data.sepal_length, data.sepal_width, data.petal_length, data.petal_width], data.fault)
+        return self.model.one(measures(data), data.fault)
 
 
 class Batched(Iris):
     def forward(self, data: list[Row]) -> Any:
-        rows = [[one.sepal_length, one.sepal_width, one.petal_length, one.petal_width] for one in data]
+        rows = [measures(one) for one in data]
         return self.model.of(rows)
 
 

@@ -13,30 +13,12 @@ os.environ["RAY_SERVE_THROUGHPUT_OPTIMIZED"] = "1"  # as its pages on performanc
 import forest
 import ray
 from fastapi import FastAPI
-from pydantic import BaseModel
+from models import Item, Row, Scores, measures
 from ray import serve
 
 REPLICAS = 2
 BATCH_WAIT = 0.005
 ONGOING = 100
-
-
-class Item(BaseModel):
-    name: str
-    count: int
-    price: float
-
-
-class Row(BaseModel):
-    sepal_length: float
-    sepal_width: float
-    petal_length: float
-    petal_width: float
-    fault: str | None = None
-
-
-class Scores(BaseModel):
-    probabilities: list[float]
 
 
 app = FastAPI()
@@ -55,7 +37,7 @@ class Iris:
 
     @app.post("/predict")
     def predict(self, row: Row) -> Scores:
-        found = self.model.one([row.sepal_length, row.sepal_width, row.petal_length, row.petal_width], row.fault)
+        found = self.model.one(measures(row), row.fault)
         return Scores(probabilities=found)
 
 
@@ -72,7 +54,7 @@ class Batched:
     @batching.post("/predict")
     async def predict(self, row: Row) -> Scores:
         scored: Any = self.scored
-        found = await scored([row.sepal_length, row.sepal_width, row.petal_length, row.petal_width])
+        found = await scored(measures(row))
         return Scores(probabilities=found)
 
 

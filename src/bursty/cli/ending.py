@@ -13,9 +13,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
-def heard_by(take: Callable[[int, Any], None]) -> Generator[None]:
-    """Inside, the signals that ask for an end call ``take``."""
-    before = {number: signal.signal(number, take) for number in SIGNALS}
+def heard_by(take: Callable[[int, Any], None], numbers: Iterable[signal.Signals] = SIGNALS) -> Generator[None]:
+    """Inside, the signals that ask for an end, or these, call ``take``."""
+    before = {number: signal.signal(number, take) for number in numbers}
     try:
         yield
     finally:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import signal
 import socket
 import sys
 import time
-from collections.abc import Generator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bursty.cli.ending import heard_by
 from bursty.cli.serve import say
 from bursty.cli.terminal import console
 from bursty.errors import ConfigError
@@ -111,20 +111,14 @@ def _run(server: Server, listener: socket.socket, name: str) -> None:
         loop.run(main())
 
 
-@contextlib.contextmanager
-def _ending_well() -> Generator[None]:
+def _ending_well() -> AbstractContextManager[None]:
     """uvicorn, ended by a signal, raises that once more when it is through, which would kill us before the stores are
     closed."""
 
     def pass_over(_number: int, _frame: object) -> None:
         pass
 
-    before = {number: signal.signal(number, pass_over) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return heard_by(pass_over, (signal.SIGINT, signal.SIGTERM))
 
 
 class _Asgi:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from bursty.endpoints import EndpointSpec
 from bursty.errors import ConfigError
 from bursty.forms.offer_shape import Shape, inner_lists, shape_of
+from bursty.forms.parameters import check_parameter
 
 MISSING: Any = inspect.Parameter.empty
 Place = Literal["path", "query", "body"]
@@ -83,12 +84,7 @@ def read_offer(target: Any, spec: EndpointSpec) -> Offer:
 
 def _parameter(function: Callable[..., Any], parameter: inspect.Parameter) -> tuple[str, Any, Any, Shape]:
     where, name = f"parameter {parameter.name!r} of {function.__qualname__}", parameter.name
-    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-        raise ConfigError(f"{where} takes any number of values", "Name each, or take a list or a dict.")
-    if parameter.kind is parameter.POSITIONAL_ONLY:
-        raise ConfigError(f"{where} can't be given by name", "Remove the '/'.")
-    if parameter.annotation is MISSING:
-        raise ConfigError(f"{where} has no type hint", f"Write what it is: {name}: int, {name}: list[Item] …")
+    check_parameter(where, parameter, f"{name}: int, {name}: list[Item] …")
     hint, default = _resolved(function, name, parameter.annotation), parameter.default
     if type(default).__name__ == "FieldInfo" and hasattr(default, "get_default"):  # pydantic's, as a default
         hint = Annotated[hint, default]

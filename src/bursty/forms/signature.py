@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import SchemaError
 
 from bursty.errors import ConfigError
+from bursty.forms.parameters import check_parameter
 
 RUN_MARK = "__bursty_run__"
 MISSING: Any = inspect.Parameter.empty
@@ -63,12 +64,7 @@ def _takes_run(fn: Callable[..., Any], parameter: inspect.Parameter, skip: tuple
 
 def _input(fn: Callable[..., Any], parameter: inspect.Parameter) -> Input:
     where, name = _where(fn, parameter.name), parameter.name
-    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-        raise ConfigError(f"{where} takes any number of values, which a form can't", "Name each, or take a list.")
-    if parameter.kind is parameter.POSITIONAL_ONLY:
-        raise ConfigError(f"{where} can't be given by name", "Inputs are given by name: remove the '/'.")
-    if parameter.annotation is MISSING:
-        raise ConfigError(f"{where} has no type hint", f"Write what it is: {name}: int, {name}: float = 0.5, ...")
+    check_parameter(where, parameter, f"{name}: int, {name}: float = 0.5, ...")
     hint, default = _resolved(fn, parameter), parameter.default
     if isinstance(default, FieldInfo):
         hint, default = Annotated[hint, default], MISSING

@@ -84,10 +84,7 @@ class Runs:
         check_asked(inputs, key, priority, delay, own_key=not strict_key)
         found = self.versions.get(app, version)
         info = self.catalog.job(found.digest, job)
-        checked = validate(info.form, inputs or {}, allow_paths=allow_paths)
-        checked = replace_files(info.form, checked, self._uploaded)
-        if info.form["custom"] and self._check is not None:
-            self._check(info, checked)
+        checked = self._checked(info, inputs or {}, allow_paths)
         run = RunRecord(
             id=new_id(),
             app=app,
@@ -110,6 +107,13 @@ class Runs:
         if strict_key and not is_new:
             check_same(queued, run)
         return queued
+
+    def _checked(self, info: JobInfo, inputs: Mapping[str, Any], allow_paths: bool) -> dict[str, Any]:
+        """By the form, and by the function's own validators where it has some; files are uploaded."""
+        checked = replace_files(info.form, validate(info.form, inputs, allow_paths=allow_paths), self._uploaded)
+        if info.form["custom"] and self._check is not None:
+            self._check(info, checked)
+        return checked
 
     def start(self, fn: Callable[..., Any], app: str, job: str, inputs: Mapping[str, Any]) -> RunRecord:
         """Queue a run of the job that ``fn`` declares, of its file as it is now (a snapshot is taken)."""

@@ -63,8 +63,8 @@ class Results:
         if Failed not in kinds:
             try:
                 return Written(self._all(values, kinds), values, True)
-            except Exception:  # some value can't be written; which one is found below
-                pass
+            except Exception:  # the user's code may write values, too
+                pass  # what is wrong is told item by item below
         texts: list[bytes] = []
         values = [*values]  # the user's function may keep its own
         for number, value in enumerate(values):

@@ -151,12 +151,18 @@ class _Runner:
         """The function or the packed arguments can't be opened: so says the outcome of each call."""
         for seq in range(invocation.seq, invocation.seq + invocation.count):
             now = time.monotonic()
-            self.journal.begin(seq, now)
-            if seq >= self.journal.limit():
-                self.journal.idle()
+            if not self._may_begin(seq, now):
                 return seq
             self._error(seq, error, now, 0.0, 0.0)
         return invocation.seq + invocation.count
+
+    def _may_begin(self, seq: int, now: float) -> bool:
+        """Note that the call starts, unless the calls from here on were revoked."""
+        self.journal.begin(seq, now)
+        if seq < self.journal.limit():
+            return True
+        self.journal.idle()
+        return False
 
     def run_items(self, function: Callable[..., Any], seq: int, items: list[Any]) -> int:
         """One plain argument a call."""
@@ -232,9 +238,7 @@ class _Runner:
         clock = time.monotonic
         for number, load in enumerate(calls):
             started = clock()
-            self.journal.begin(seq, started)
-            if seq >= self.journal.limit():
-                self.journal.idle()
+            if not self._may_begin(seq, started):
                 return seq
             try:
                 args, kwargs = load()
@@ -260,9 +264,7 @@ class _Runner:
         together = endpoint.batched and len(requests) > 1
         while seq < first + len(requests):
             started = clock()
-            self.journal.begin(seq, started)
-            if seq >= self.journal.limit():
-                self.journal.idle()
+            if not self._may_begin(seq, started):
                 return seq
             try:
                 if together:

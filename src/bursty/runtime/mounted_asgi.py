@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -86,7 +87,7 @@ async def _answer(app: AsgiApp, link: Link, scope: dict[str, Any], state: Mappin
     link.write(pack({"type": FAILED if failed else DONE}))
 
 
-class Exchange:
+class Exchange(ABC):
     """What is given to the app: ``receive`` and ``send``, as a server of its own would."""
 
     kind = ""
@@ -139,9 +140,9 @@ class Exchange:
         if message["type"] in STREAMED and not self.is_over:
             await asyncio.sleep(0)  # an app that only ever sends must not hold up the others
 
+    @abstractmethod
     def _checked(self, message: Message) -> list[Message]:
         """As it travels. Raises ``RuntimeError`` when it isn't its turn."""
-        raise NotImplementedError
 
     def _refuse(self, kind: str) -> RuntimeError:
         return RuntimeError(f"the app sent {kind!r} out of turn: its {self.kind} exchange is at {self._phase!r}")

@@ -67,6 +67,8 @@ class Fallbacks:
     async def _look(self, stamp: str, request: Asking, late_at: float) -> None:
         assert self._answers is not None
         for one in self._spec.fallback:
+            if isinstance(one, Default):  # what is declared behind it is not better
+                return
             key = self._key(one, stamp, request.data)
             if key is None:
                 continue

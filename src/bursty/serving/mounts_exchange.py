@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -24,7 +25,7 @@ INTERNAL_ERROR = 1011
 """How a WebSocket is closed that can't go on (RFC 6455, section 7.4.1, and IANA's registry)."""
 
 
-class Exchange:
+class Exchange(ABC):
     """``title``: the mounted app, in words."""
 
     def __init__(self, link: Link, scope: Scope, receive: Receive, send: Send, title: str, say: Say) -> None:
@@ -65,13 +66,13 @@ class Exchange:
     def _listen(self) -> None:
         self._pump_task = asyncio.create_task(self._pump())
 
+    @abstractmethod
     async def _pump(self) -> None:
         """What the client says, to the app."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _pass_on(self, message: Message) -> bool:
         """Give the client what the app says. ``False``: it can't be given."""
-        raise NotImplementedError
 
     async def _relay(self) -> bool:
         while True:

@@ -100,13 +100,14 @@ class Floor:
     def _turn(self) -> None:
         for event in self.backend.poll(0):
             try:
-                self._take(event)
+                self.take(event)
             except Exception as error:  # those behind it must not be lost, for somebody waits for each
                 assert self._loop is not None
                 about = f"an event of worker {event.worker} could not be taken"
                 self._loop.call_exception_handler({"message": about, "exception": error})
 
-    def _take(self, event: Event) -> None:
+    def take(self, event: Event) -> None:
+        """Pass it on to the pool of its worker."""
         pool = self._pools.get(event.worker)
         if pool is None:
             return
@@ -278,7 +279,7 @@ class Pool:
             return
         backend.revoke(worker.number, running + 1)
         for event in backend.peek(worker.number):
-            self._floor._take(event)  # pyright: ignore[reportPrivateUsage]
+            self._floor.take(event)
         running = backend.mark(worker.number).seq
         self.dispatch.unstuck(worker, running)
         self.stir()

@@ -16,6 +16,14 @@ NUMBER = sa.BigInteger()
 
 def upgrade() -> None:
     """Make the tables."""
+    _make_runs()
+    _index_runs()
+    _make_events()
+    _make_outbox()
+    _make_documents()
+
+
+def _make_runs() -> None:
     op.create_table(
         "bursty_runs",
         sa.Column("id", TEXT, primary_key=True),
@@ -39,7 +47,9 @@ def upgrade() -> None:
         sa.Column("seq", NUMBER, nullable=False),
         postgresql_with={"fillfactor": 80},  # room on the page for renewals, which touch no index
     )
-    _index_runs()
+
+
+def _make_events() -> None:
     op.create_table(
         "bursty_events",
         sa.Column("subject", TEXT, primary_key=True),
@@ -50,6 +60,9 @@ def upgrade() -> None:
         sa.Column("data", TEXT, nullable=False),
         sqlite_with_rowid=False,
     )
+
+
+def _make_outbox() -> None:
     op.create_table(
         "bursty_outbox",
         sa.Column("id", TEXT, primary_key=True),
@@ -61,6 +74,9 @@ def upgrade() -> None:
     )
     op.create_index("bursty_outbox_due", "bursty_outbox", ["due", "id"])
     op.create_index("bursty_outbox_run", "bursty_outbox", ["run"])
+
+
+def _make_documents() -> None:
     op.create_table(
         "bursty_documents",
         sa.Column("kind", TEXT, primary_key=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -54,7 +55,7 @@ class App:
 class Site:
     """A server on a private port, in a thread."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, keep_alive: int = 60) -> None:
         self.app = App()
         self.refused: list[int] = []
         config = uvicorn.Config(
@@ -63,7 +64,7 @@ class Site:
             loop="uvloop",
             lifespan="off",
             log_config=None,
-            timeout_keep_alive=60,
+            timeout_keep_alive=keep_alive,
             timeout_graceful_shutdown=1,
         )
         self.server = uvicorn.Server(config)
@@ -133,6 +134,10 @@ class Caller:
             headers[name] = value.strip()
         return Answer(int(line.split()[1]), headers, self._file.read(int(headers.get("content-length", 0))))
 
+    def is_silent(self, seconds: float) -> bool:
+        """Nothing comes for so long, nor the end."""
+        return not select.select([self.connection], [], [], seconds)[0]
+
     def is_closed(self) -> bool:
         """The other side sends no more. Waits for it."""
         return self._file.read(1) == b""
@@ -153,12 +158,12 @@ def run_site(limits: Limits) -> Iterator[Site]:
     found.close()
 
 
-def run_sites() -> Iterator[Callable[[Limits], Site]]:
+def run_sites() -> Iterator[Callable[..., Site]]:
     """For fixtures: what opens any number of them."""
     sites: list[Site] = []
 
-    def build(limits: Limits) -> Site:
-        sites.append(Site(limits))
+    def build(*how: Any) -> Site:
+        sites.append(Site(*how))
         return sites[-1]
 
     yield build

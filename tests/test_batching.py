@@ -68,7 +68,7 @@ def test_while_fewer_are_there_than_usual_the_first_waits_a_moment() -> None:
     batches = learned(0.004, 0.0)
     batches.is_sent(20, 5.0)
     assert batches.until(5.0, waiting=3, present=3) == pytest.approx(5.002)  # half of what a batch takes
-    assert batches.until(5.0, waiting=3, present=19) == 5.0  # the others are being scored
+    assert batches.until(5.0, waiting=3, present=20) == 5.0  # the others are being scored
     slow = learned(1.0, 0.0)
     slow.is_sent(20, 5.0)
     assert slow.until(5.0, waiting=3, present=3) == pytest.approx(5.005)  # and never longer than declared

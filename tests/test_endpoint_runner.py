@@ -71,6 +71,16 @@ def offer(path: str = "", **options: Any) -> Callable[[Any], Any]:
 
 
 @offer(batch=True)
+def echoed(items: list[Item]) -> list[Item]:
+    return items
+
+
+@offer(batch=True)
+def divided(items: list[Item]) -> list[float]:
+    return [float("nan") if item.id == 2 else item.price for item in items]
+
+
+@offer(batch=True)
 def scores(items: list[Item]) -> list[Score]:
     calls.append(len(items))
     if any(item.name == "bad" for item in items):
@@ -538,6 +548,23 @@ def test_together_is_as_one_by_one(lists: list[list[int]]) -> None:
     bodies = [[item(n, price=n - 1.0, name="bad" if n == 1 else None) for n in numbers] for numbers in lists]
     found = endpoint("scores")
     assert found.answer_together(requests_of(*bodies)) == [found.answer(one) for one in requests_of(*bodies)]
+
+
+raw_bodies = st.sampled_from([
+    b'[{"id":1,"price":2}]', b' [{"id":1,"price":2}]', b'[{"id":1,"price":2}]\n', b"[]", b"null", b"", b"[1", b"3]",
+    b"[1],[2",
+    b'[{"id":1,"price":2,"name":"line\\nend"},{"id":2,"price":4,"name":"null"}]', b"[null]", b'[{"id":1,"price":-1}]',
+    '[{"id":1,"price":2,"name":"\u00e4"}]'.encode(), b'[{"id":1,"price":2,"name":"\xff"}]', b'[{"id":1,"price":1e999}]',
+])  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["scores", "echoed", "divided"])
+@given(bodies=st.lists(st.tuples(raw_bodies, st.sampled_from([b"", b"a=1"])), min_size=1, max_size=6))
+def test_together_is_as_one_by_one_for_whatever_bytes(name: str, bodies: list[tuple[bytes, bytes]]) -> None:
+    """echoed: texts with line ends, and nulls; divided: gives what JSON hasn't."""
+    found = endpoint(name)
+    requests = [pack_request(query, body) for body, query in bodies]
+    assert found.answer_together(requests) == [found.answer(one) for one in requests]
 
 
 # Anything at all

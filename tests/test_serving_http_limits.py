@@ -71,6 +71,37 @@ def test_a_connection_that_says_nothing(open_site: Callable[[Limits], Site]) -> 
         assert caller.is_closed()
 
 
+def test_a_connection_on_which_nothing_happens_any_more(open_site: Callable[..., Site]) -> None:
+    with open_site(LONG, 1).connected() as caller:
+        for _ in range(4):  # longer than a second in all
+            caller.send(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+            assert caller.answer().status == 200
+            assert caller.is_silent(0.4)
+        assert caller.is_closed()
+
+
+def test_a_connection_is_kept_while_a_request_is_in_work(open_site: Callable[..., Site]) -> None:
+    site = open_site(LONG, 1)
+    with site.connected() as caller:
+        for _ in range(2):
+            caller.send(b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
+            assert caller.answer().status == 200
+        caller.send(b"GET /wait HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert caller.is_silent(1.6)
+        site.app.go.set()
+        assert caller.answer().status == 200
+        assert caller.is_closed()
+
+
+def test_a_connection_is_let_go_though_its_answer_came_before_the_body(open_site: Callable[..., Site]) -> None:
+    with open_site(LONG, 1).connected() as caller:
+        caller.send(b"POST /early HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\n\r\nab")
+        assert caller.answer().status == 200
+        assert caller.is_silent(1.6), "the body is awaited"
+        caller.send(b"cd")
+        assert caller.is_closed()
+
+
 def test_headers_that_trickle(open_site: Callable[[Limits], Site]) -> None:
     site = open_site(SHORT)
     with site.connected() as caller:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from bursty.values import Buffer
@@ -116,12 +117,16 @@ def join_arrays(bodies: Sequence[Buffer]) -> bytes:
     return b"[" + b",".join(text for text in inner if text) + b"]"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stamp:
     """What a worker answers with: the app's version and the models that it loaded, as ``name@3``."""
 
     version: str
     models: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
+    @cached_property
+    def _text(self) -> str:
         return "+".join((self.version, *self.models))
+
+    def __str__(self) -> str:
+        return self._text

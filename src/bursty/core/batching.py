@@ -7,8 +7,6 @@ MEMORY = 0.95
 LEVEL_MEMORY = 0.9
 HALF_LIFE = 0.5
 """Seconds in which half of a crowd is forgotten that doesn't come back."""
-CROWD = 0.9
-"""When so many of those are there who usually are, nobody else is waited for."""
 WAIT_PART = 0.5
 """Waiting never takes longer than this part of what a batch usually takes."""
 OUTLIER = 8.0
@@ -70,6 +68,6 @@ class Batches:
 
     def until(self, first: float, waiting: int, present: int) -> float:
         """Until when to wait for more, if nobody comes. ``first``: when the first of those that wait arrived."""
-        if not self.wait or waiting >= self.size or present >= CROWD * self._level_at(first) or not self._weight:
+        if not self.wait or waiting >= self.size or present >= self._level_at(first) or not self._weight:
             return first
         return first + min(self.wait, WAIT_PART * self._seconds / self._weight)

@@ -47,6 +47,14 @@ class Requests:
         keep = spec.log is not None and spec.log.inputs
         self._slots = [(one, _place(offer, one), _slot(offer, one, keep)) for one in offer.parameters]
         self._in_fields = offer.body == "fields"
+        self._list = _only_list(offer) if not keep else None
+
+    def read_list(self, request: bytes) -> Listed | None:
+        """The short way of a request, as packed, that is nothing but the list, and of which nothing is kept for the
+        log. ``None``: ``read`` must look closer. Raises ``Refused`` and ``NoJson``."""
+        if self._list is None or request[:3] != b"R\n[" or not request.isascii():
+            return None
+        return self._list.json(request[2:], False)
 
     def read(self, query: bytes, body: bytes) -> Asked:
         """Raises ``NoJson``, ``Problem``, and ``Refused`` when the request as a whole can't be taken."""
@@ -85,6 +93,14 @@ def _slot(offer: Offer, one: Parameter, keep: bool) -> _Slot:
     if one.shape.kind == "object":
         return _ObjectSlot(one, offer.lists if offer.body == "object" else {})
     return _ValueSlot(one)
+
+
+def _only_list(offer: Offer) -> ListReader | None:
+    """Of an endpoint whose requests are one list, each item of which is answered."""
+    one = offer.listed
+    if one is None or len(offer.parameters) > 1 or offer.body != "array":
+        return None
+    return ListReader(one.shape, spare_empty=True)
 
 
 class _ValueSlot:

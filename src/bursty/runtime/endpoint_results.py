@@ -27,7 +27,8 @@ class Unfit(Exception):
 
 
 _dict_of = attrgetter("__dict__")
-_encode = msgspec.json.Encoder(enc_hook=to_plain, decimal_format="string").encode
+_encoder = msgspec.json.Encoder(enc_hook=to_plain, decimal_format="string")
+_encode, _encode_lines = _encoder.encode, _encoder.encode_lines
 _pack_into = msgspec.msgpack.Encoder(enc_hook=to_plain).encode_into
 _buffers: list[bytearray] = []
 """To pack into, so that not each check asks the system for new memory; taken while in use."""
@@ -50,8 +51,8 @@ class Results:
     def __init__(self, result: Shape) -> None:
         """Raises ``ConfigError`` when pydantic can't write the hint."""
         pydantic = result.container == "list"
-        self._whole = _Writer(writer_of(result.reads) if pydantic else None)
-        self._item = _Writer(writer_of(result.item) if pydantic and result.kind == "list" else None)
+        self._whole = _writer(writer_of(result.reads) if pydantic else None)
+        self._item = _writer(writer_of(result.item) if pydantic and result.kind == "list" else None)
 
     def one(self, value: Any) -> bytes:
         """Raises ``Unfit``."""
@@ -76,6 +77,16 @@ class Results:
                     values[number] = value = Failed(str(unfit), unfit.field)
             texts.append(msgspec.json.encode(value.as_json()))
         return Written(b"[" + b",".join(texts) + b"]", values, all(type(value) is not Failed for value in values))
+
+    def lines(self, values: list[Any]) -> list[bytes] | None:
+        """The text of each, at one go; ``None``: ``many`` must look closer."""
+        if self._whole is not _MSGSPEC or Failed in set(map(type, values)):
+            return None
+        try:
+            data = _encode_lines(values)
+        except Exception:  # as in ``many``
+            return None
+        return None if b"null" in data else data.split(b"\n")[:-1]  # in JSON's texts a line end is written as \\n
 
     def _all(self, values: list[Any], kinds: set[type]) -> bytes:
         """At one go. Raises what writing raises, and ``Unfit`` when some number isn't finite."""
@@ -102,6 +113,10 @@ def _same(value: Any) -> Any:
 
 
 _MSGSPEC = _Writer(None)
+
+
+def _writer(writer: Writer | None) -> _Writer:
+    return _Writer(writer) if writer else _MSGSPEC
 
 
 def _is_finite(value: Any) -> bool:

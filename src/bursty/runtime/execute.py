@@ -284,13 +284,13 @@ class _Runner:
             if _forked:
                 _leave_fork()
             wall = clock() - started
+            cpu = self._cpu_of(wall)
             for answer in answers:
-                self._answered(seq, answer, started, wall)
-                seq += 1
+                self._answered(seq, answer, started, wall, cpu)
+                seq, cpu = seq + 1, 0.0  # what a batch used counts once
         return seq
 
-    def _answered(self, seq: int, answer: bytes, started: float, wall: float) -> None:
-        cpu = self._cpu_of(wall)
+    def _answered(self, seq: int, answer: bytes, started: float, wall: float, cpu: float) -> None:
         if len(answer) < SMALL_VALUE:
             self.journal.value(seq, answer, started, wall, cpu)
         else:

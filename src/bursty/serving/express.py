@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from bursty.serving.accesslog import NOTED, Noted
@@ -26,11 +25,30 @@ LONGEST_BODY = 60_000
 class Desk(Protocol):
     """The server, as seen from a connection."""
 
-    def express(self, scope: Any, path: str) -> Service | None:
+    def express(self, scope: Any, path: bytes) -> Service | None:
         """The endpoint at this very path, if whoever asks may."""
         ...
 
+    @property
+    def keeps_notes(self) -> bool: ...
+
     def note(self, scope: Any, status: int, seconds: float) -> None: ...
+
+
+class _Standing:
+    """The headers that all answers have, as text; uvicorn makes new ones each second."""
+
+    def __init__(self) -> None:
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._text = b""
+
+    def text(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        if headers is not self._headers:
+            self._headers, self._text = headers, b"".join([b"%b: %b\r\n" % header for header in headers])
+        return self._text
+
+
+_standing = _Standing()
 
 
 class _Nobody:
@@ -78,13 +96,14 @@ class ExpressCycle:
         self.response_started = self.response_complete = True
         if self.disconnected or protocol.transport.is_closing():
             return
-        lines: list[Buffer] = [STATUS_LINE[answer.status]]
-        for name, value in (*protocol.server_state.default_headers, *headers):
+        lines: list[Buffer] = [STATUS_LINE[answer.status], _standing.text(protocol.server_state.default_headers)]
+        for name, value in headers:
             lines += (name, b": ", value, b"\r\n")
         lines += (b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n", answer.body)
         protocol.transport.write(b"".join(lines))
-        self.scope[NOTED] = Noted(request.id, reply.kind, len(answer.body))
-        protocol.desk.note(self.scope, answer.status, time.monotonic() - self._arrived)
+        if protocol.desk.keeps_notes:
+            self.scope[NOTED] = Noted(request.id, reply.kind, len(answer.body))
+            protocol.desk.note(self.scope, answer.status, time.monotonic() - self._arrived)
         if not self.keep_alive:
             protocol.transport.close()
         protocol.on_response_complete()
@@ -111,15 +130,15 @@ class ExpressProtocol(LimitedProtocol):
         parser = self.parser
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or self.flow.write_paused:
             return None
-        url = httptools.parse_url(self.url)
+        path, _, query = self.url.partition(b"?")
         scope = cast(Any, self.scope)
-        service = self.desk.express(scope, url.path.decode("ascii"))
-        if service is None:
+        service = self.desk.express(scope, path)
+        if service is None or b"#" in query:
             return None
         head = Head(self.headers)
         if head.length is None or head.length > LONGEST_BODY or service.refusal("POST", head) is not None:
             return None
-        scope["method"], scope["path"], scope["query_string"] = "POST", service.spec.path, url.query or b""
+        scope["method"], scope["path"], scope["query_string"] = "POST", service.spec.path, query
         return ExpressCycle(self, service, head, parser.should_keep_alive())
 
     def on_message_complete(self) -> None:

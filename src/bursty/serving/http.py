@@ -65,7 +65,18 @@ class LimitedProtocol(HttpToolsProtocol):
     """
 
     # Slots, since the base class has as many attributes as CPython keeps in its fast layout.
-    __slots__ = ("_ahead", "_closing", "_in_body", "_pieces", "_refusal", "_seen", "_timed", "_timer", "on_lost")
+    __slots__ = (
+        "_ahead",
+        "_closing",
+        "_in_body",
+        "_pieces",
+        "_quiet_since",
+        "_refusal",
+        "_seen",
+        "_timed",
+        "_timer",
+        "on_lost",
+    )
 
     limits = Limits()
 
@@ -81,6 +92,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._closing = False
         self._seen = 0
         self._pieces = 0
+        self._quiet_since = 0.0
         self._refusal: Problem | None = None
         self._ahead: list[Any] = []
 
@@ -106,8 +118,6 @@ class LimitedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._closing:
             return
-        if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
         self._seen += len(data)
         try:
             self.parser.feed_data(data)
@@ -126,6 +136,35 @@ class LimitedProtocol(HttpToolsProtocol):
             self._seen = 0
             if self._timer is not None:
                 self._await_nothing()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, but the timer of a connection that is kept for later is not set anew with each request: it
+        looks by itself since when nothing has happened."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._quiet_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_after(self.timeout_keep_alive)
+
+    def _look_after(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self.transport.is_closing():
+            return
+        busy = self._timer is not None or not self.cycle.response_complete
+        quiet = 0.0 if busy else self.loop.time() - self._quiet_since
+        if quiet < self.timeout_keep_alive:
+            self._look_after(self.timeout_keep_alive - quiet)
+        else:
+            self.transport.close()
 
     # What the parser tells; all but the first is what uvicorn does, without asking the parser anew each time
 

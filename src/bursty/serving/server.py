@@ -66,6 +66,7 @@ class Server:
         self.parts = parts
         self.stopping = False
         self.router = Router(parts.services)
+        self._express = {path.encode(): service for path, service in self.router.fixed.items()}
         self._pages: dict[str, Own] = {
             "/health": Own(frozenset(("GET", "HEAD")), "public", self._health),
             "/ready": Own(frozenset(("GET", "HEAD")), "public", self._ready),
@@ -107,14 +108,18 @@ class Server:
         known = [*self.router.paths, *self._pages]
         return await turn_away(scope, send, problems.not_found(path, known))
 
-    def express(self, scope: Scope, path: str) -> Service | None:
+    def express(self, scope: Scope, path: bytes) -> Service | None:
         """For ``serving.express``."""
-        service = self.router.fixed.get(path)
+        service = self._express.get(path)
         if service is not None and service.spec.auth != "public":
             scope["method"] = "POST"
-            if self._refusal(scope, service.spec.auth, f"predict:{path}") is not None:
+            if self._refusal(scope, service.spec.auth, f"predict:{service.spec.path}") is not None:
                 return None
         return service
+
+    @property
+    def keeps_notes(self) -> bool:
+        return self.parts.note is not None
 
     def note(self, scope: Scope, status: int, seconds: float) -> None:
         """Of each response."""

@@ -30,6 +30,7 @@ from bursty.values import Buffer
 LEAD_SECONDS, LEAD_PART = 0.005, 0.05
 """A fallback is sent so long before the deadline, or that part of it, so that it arrives in time."""
 JSON = b"application/json"
+FINE = frozenset((JSON, b""))
 NO_BODY = frozenset(("GET", "HEAD", "DELETE"))
 
 Message = MutableMapping[str, Any]
@@ -123,7 +124,7 @@ class Service:
             return None
         if head.length is not None and head.length > self.spec.max_body:
             return problems.body_too_large(self.spec.max_body)
-        if head.content_type and not head.content_type.partition(b";")[0].strip().lower().endswith(b"json"):
+        if head.content_type not in FINE and not head.content_type.partition(b";")[0].strip().lower().endswith(b"json"):
             return problems.unsupported_media(head.content_type.decode("latin-1"))
         return None
 

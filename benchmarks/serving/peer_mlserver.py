@@ -19,7 +19,7 @@ from models import Item
 from pydantic import ValidationError
 
 WORKERS = 2
-BATCH_WAIT = 0.005
+BATCH_WAIT = 0.001
 
 
 class Echo(MLModel):

@@ -80,6 +80,13 @@ def divided(items: list[Item]) -> list[float]:
     return [float("nan") if item.id == 2 else item.price for item in items]
 
 
+@offer(auth="public", log=True)
+def open_to_all(items: list[Item]) -> list[Score]:
+    if any(item.name == "bad" for item in items):
+        raise ValueError("a secret")
+    return [Score(item.id, item.price) for item in items]
+
+
 @offer(batch=True)
 def scores(items: list[Item]) -> list[Score]:
     calls.append(len(items))
@@ -508,6 +515,14 @@ def test_a_hundred_thousand_items_are_shared_out() -> None:
     split = unpack_answer(endpoint("given_back").answer(pack_request(b"", body)))
     assert (split.flags, split.items, len(pieces_of(split))) == (SPLIT, 100_000, 50)
     assert join_arrays(pieces_of(split)) == body
+
+
+def test_of_what_is_public_an_error_names_no_more_than_its_type() -> None:
+    answer = ask("open_to_all", [item(1), item(2, name="bad")])
+    assert value_of(answer)[1] == {"error": {"message": "ValueError"}}
+    assert b"secret" not in answer.body
+    assert b"secret" in answer.log
+    assert "error" in value_of(ask("scores", [item(1), item(2, name="bad")]))[1]
 
 
 # Together

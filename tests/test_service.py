@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from bursty.core.answers import MOST_COMMAS, Stamp, pack_answer, pack_pieces
+from bursty.core.answers import MOST_COMMAS, RAISED, Stamp, pack_answer, pack_pieces
 from bursty.core.deadline import Dispatch
 from bursty.core.tickets import Plan, Ticket
 from bursty.endpoints import AnswerKind, Default, EndpointInfo, EndpointSpec, Log
@@ -134,6 +134,18 @@ def test_an_answer_to_somebody_else_is_logged_with_what_was_asked_now() -> None:
     world.service.too_late(world.ask(b'{"user": 2}'))
     assert [reply.kind for reply in world.replies] == [AnswerKind.FRESH, AnswerKind.CACHED]
     assert [row[1:] for row in world.rows()] == [("user=1", '{"user":1}'), ("user=2", '{"user":2}')]
+
+
+@pytest.mark.parametrize("auth", ["public", "token"])
+def test_what_exceptions_say_is_for_the_log_where_everybody_may_ask(auth: str) -> None:
+    world = World(auth=auth, log=Log(inputs=False))
+    body = msgspec.json.encode({"title": "The endpoint raised an error", "status": 500, "detail": "OSError: pw=secret"})
+    world.answer(world.ask(b"1"), pack_answer(500, body, flags=RAISED))
+    [reply] = world.replies
+    assert reply.answer.status == 500
+    assert (b"secret" in bytes(reply.answer.body)) is (auth == "token")
+    assert world.log.flush(10)
+    assert [item.prediction.error for item in world.store.list("predict").items] == ["OSError: pw=secret"]
 
 
 def test_a_list_of_which_no_piece_is_answered_gets_the_fallback_of_the_whole() -> None:

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable, Generator
 from dataclasses import asdict
 
 from bursty.cli.ending import SIGNALS
 from bursty.cli.outcome import numbers_of, run_json
+from bursty.cli.telling import say, told
 from bursty.cli.terminal import console, print_json
 from bursty.jobs.worker import WorkerPlan
 from bursty.stage import Stage
-
-
-def say(line: str) -> None:
-    """A line with its time, on stderr; that nobody reads there any more ends nothing."""
-    with contextlib.suppress(OSError):
-        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -46,7 +39,7 @@ def stopping(stop: Callable[[], None]) -> Generator[None]:
 
 def work(*, stay: bool, slots: int, app: str | None, as_json: bool) -> None:
     """``bursty worker``."""
-    with Stage(slots=slots, say=say) as stage:
+    with told(), Stage(slots=slots, say=say) as stage:
         worker = stage.worker(WorkerPlan(slots=slots, stay=stay, app=app, secrets=stage.secrets()))
         say(f"working: {slots} run{'s' * (slots != 1)} at once, state {stage.state.url}")
         with stopping(worker.stop):
@@ -66,7 +59,7 @@ def work(*, stay: bool, slots: int, app: str | None, as_json: bool) -> None:
 
 def schedule(*, once: bool, as_json: bool) -> None:
     """``bursty scheduler``."""
-    with Stage(say=say) as stage:
+    with told(), Stage(say=say) as stage:
         scheduler = stage.scheduler()
         if not once:
             say(f"scheduling: {sum(1 for _ in scheduler.declared())} schedules, state {stage.state.url}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bursty.cli.ending import heard_by
-from bursty.cli.serve import say
+from bursty.cli.telling import say, told
 from bursty.cli.terminal import console
 from bursty.errors import ConfigError
 from bursty.stage import Stage
@@ -42,7 +42,7 @@ def serve(request: ServeRequest) -> None:
     """Serve until a signal asks for the end. Raises ``BurstyError`` for what can't be served."""
     from bursty.hosting import build_server
 
-    with Stage(say=say) as stage:
+    with told(), Stage(say=say) as stage:
         digest, name = _version_of(stage, request)
         listener = _listen(request.host, request.port)
         server = build_server(stage, digest, request.host, say, access_log=request.access_log)
@@ -139,11 +139,16 @@ def _show(server: Server, listener: socket.socket, name: str) -> None:
     out.print(f"[bold]{name}[/] at [link={url}]{url}[/]  [dim]· {url}/docs shows and tries it · Ctrl-C ends it[/]")
     for service in server.parts.services:
         spec, methods = service.spec, "/".join(sorted(service.methods))
-        out.print(f"  [cyan]{methods}[/] {spec.path}  [dim]{spec.title}, {spec.deadline * 1e3:g} ms[/]")
+        out.print(f"  [cyan]{methods}[/] {spec.path}  [dim]{spec.title}, {_in_words(spec.deadline)}[/]")
     for mount in server.parts.mounts:
         out.print(f"  [cyan]app[/] {mount.spec.path}")
 
 
+def _in_words(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds >= 1 else f"{seconds * 1e3:g} ms"
+
+
 async def _announce(server: Server, begun: float) -> None:
     await server.wait_ready()
-    console(stderr=True).print(f"[green]✓[/] ready after {time.monotonic() - begun:.1f} s")
+    words = f"[green]✓[/] ready after {time.monotonic() - begun:.1f} s"
+    await asyncio.to_thread(console(stderr=True).print, words)  # where nobody reads, only this waits

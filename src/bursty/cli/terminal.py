@@ -128,8 +128,8 @@ def until(moment: float, now: float | None = None) -> str:
         return "now"
     for unit, size, limit in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 86400)):
         if seconds < limit:
-            return f"in {int(seconds / size)} {unit}"
-    days = int(seconds / 86400)
+            return f"in {round(seconds / size)} {unit}"
+    days = round(seconds / 86400)
     return f"in {days} day{'s' * (days != 1)}"
 
 

@@ -57,7 +57,7 @@ class Endpoint:
         self.batched = spec.batch is not None
         self._offer = offer
         self._requests = Requests(offer, spec)
-        self._results = Results(offer.result)
+        self._results = Results(offer.result, discreet=spec.auth == "public")
         self._rows = Rows(spec.log) if spec.log is not None else None
         self._hidden = frozenset(spec.log.redact if spec.log else ())
         self._caller = Caller(target, offer)

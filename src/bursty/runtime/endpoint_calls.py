@@ -91,7 +91,7 @@ def each(
     except Exception as error:
         if len(items) == 1:
             tell(error)
-            return [Failed(said(error))]
+            return [Failed(said(error), raised=type(error).__name__)]
     half = len(items) // 2
     return each(call, items[:half], tell) + each(call, items[half:], tell)
 

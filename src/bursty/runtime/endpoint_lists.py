@@ -23,14 +23,18 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(slots=True)
 class Failed:
-    """An item without a value. ``field``: pointer to what is wrong in it; ``at``: to the item, where that is told."""
+    """An item without a value. ``field``: pointer to what is wrong in it; ``at``: to the item, where that is told.
+    ``raised``: the type of what the user's code raised, if it did."""
 
     message: str
     field: str = ""
     at: str = ""
+    raised: str = ""
 
-    def as_json(self) -> dict[str, Any]:
-        named = {"message": self.message, "field": self.field, "at": self.at}
+    def as_json(self, discreet: bool = False) -> dict[str, Any]:
+        """``discreet``: without what exceptions say."""
+        message = self.raised if discreet and self.raised else self.message
+        named = {"message": message, "field": self.field, "at": self.at}
         return {"error": {key: text for key, text in named.items() if text}}
 
 

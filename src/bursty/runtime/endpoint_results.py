@@ -46,10 +46,11 @@ class Written(NamedTuple):
 
 
 class Results:
-    """Writes the results of one endpoint."""
+    """Writes the results of one endpoint. ``discreet``: without what the user's exceptions say."""
 
-    def __init__(self, result: Shape) -> None:
+    def __init__(self, result: Shape, *, discreet: bool = False) -> None:
         """Raises ``ConfigError`` when pydantic can't write the hint."""
+        self._discreet = discreet
         pydantic = result.container == "list"
         self._whole = _writer(writer_of(result.reads) if pydantic else None)
         self._item = _writer(writer_of(result.item) if pydantic and result.kind == "list" else None)
@@ -75,7 +76,7 @@ class Results:
                     continue
                 except Unfit as unfit:
                     values[number] = value = Failed(str(unfit), unfit.field)
-            texts.append(msgspec.json.encode(value.as_json()))
+            texts.append(msgspec.json.encode(value.as_json(self._discreet)))
         return Written(b"[" + b",".join(texts) + b"]", values, all(type(value) is not Failed for value in values))
 
     def lines(self, values: list[Any]) -> list[bytes] | None:

@@ -59,6 +59,12 @@ def bad_request(detail: str, hint: str = "", **more: Any) -> Problem:
     return problem(400, detail, hint, **more)
 
 
+def raised() -> Problem:
+    """For clients who need not know what."""
+    title = "The endpoint raised an error"
+    return problem(500, "What it says is in the server's log.", kind="raised", title=title)
+
+
 def unauthorized(detail: str, hint: str = "", *, invalid: bool = False, **more: Any) -> Problem:
     """``invalid``: a token was given, and is none that counts (RFC 6750 wants that told)."""
     challenge = b'Bearer realm="bursty"' + (b', error="invalid_token"' if invalid else b"")

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from bursty.core.answers import SOME_FAILED, SPLIT, Answer, Stamp, pack_answer, pack_request, unpack_answer
+from bursty.core.answers import RAISED, SOME_FAILED, SPLIT, Answer, Stamp, pack_answer, pack_request, unpack_answer
 from bursty.core.tickets import Ticket
 from bursty.endpoints import AnswerKind, EndpointInfo
 from bursty.ids import new_id
@@ -249,10 +249,16 @@ class Service:
         """The first declared fallback that there is, else the problem."""
         found = self._fallbacks.find(self.stamp, request)
         if found is None:
-            reply = Reply(kind, problem, self.stamp)
+            reply = Reply(kind, self._told(problem), self.stamp, why=_why(problem))
         else:
             reply = Reply(found.kind, found.answer, self.stamp, why=_why(problem))
         request.settle(self._noted(request, reply))
+
+    def _told(self, problem: Answer) -> Answer:
+        """What a client gets of it. What the user's exceptions say is for the log, where everybody may ask."""
+        if self.spec.auth != "public" or not problem.flags & RAISED:
+            return problem
+        return _problem_answer(problems.raised())
 
     # Long lists
 
@@ -289,7 +295,7 @@ class Service:
             found = part.answer
             about = (self.name, self.spec.log, request.id, request.ts_ms, part.stamp, latency, part.kind)
             if found.status >= 400:
-                self._log.add(*about, request=asked, items=found.items, first=first, error=_why(found))
+                self._log.add(*about, request=asked, items=found.items, first=first, error=part.why or _why(found))
             elif found.log:
                 self._log.add(*about, log=bytes(found.log), items=found.items, first=first, error=part.why or None)
             else:

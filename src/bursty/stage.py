@@ -257,9 +257,11 @@ class Stage:
         found = self._attempt_of((run, int(attempt))) if attempt.isdecimal() else None
         if found is not None:
             found.logs.write(stream, text)
-        elif label.startswith("mount "):
+        elif label.startswith(("mount ", "endpoint ")):
             from bursty.engine.output import show_lines
 
+            if label.startswith("endpoint "):  # its answer is what standard output is for
+                label, stream = label.rpartition(" ")[0], "stderr"
             show_lines(label, stream, text)
 
     def _notifier(self) -> Any:

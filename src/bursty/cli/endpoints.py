@@ -27,7 +27,8 @@ def try_(
 ) -> None:
     """Ask an endpoint once, on a worker of this machine, and print its answer.
 
-    The answer goes to standard output, its status to standard error. No deadline, no fallback, nothing is logged.
+    The answer goes to standard output, its status and what the endpoint prints to standard error. No deadline, no
+    fallback, nothing is logged.
     Exit code 0 for an answer, 1 for a problem.
 
     [bold]Examples[/]
@@ -80,7 +81,8 @@ def ask(target: str, body: bytes, query: bytes = b"", *, quiet: bool = False) ->
         info = infos[name]
         function = info.spec.function
         worker = WorkerSpec(function.env, function.memory, version=info.version)
-        found = call_version(stage.session, worker, try_endpoint, info.target, info.app, name, body, query)
+        asked = (info.target, info.app, name, body, query)
+        found = call_version(stage.session, worker, try_endpoint, *asked, label=f"endpoint {name}", once=True)
         answer = unpack_answer(found)
         if answer.flags & SPLIT:
             raise ConfigError(

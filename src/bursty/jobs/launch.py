@@ -79,11 +79,17 @@ class EngineLauncher:
         return future
 
 
-def call_version(session: Session, worker: WorkerSpec, function: Callable[..., Any], *args: Any) -> Any:
-    """One call of a function that workers can import, on a worker of this kind. Raises what it raised."""
+def call_version(
+    session: Session, worker: WorkerSpec, function: Callable[..., Any], *args: Any, label: str = "", once: bool = False
+) -> Any:
+    """One call of a function that workers can import, on a worker of this kind. Raises what it raised.
+
+    ``label``: names what it prints. ``once``: it is not tried again on another worker when it takes its own with it.
+    """
     code = encode_function(function, session.parts)
+    code = replace(code, label=label or code.label)
     call = encode_call(code, args, {}, session.parts, None)
-    block = block_of_calls(code, [call], Options(worker=worker))
+    block = block_of_calls(code, [call], Options(idempotent=False if once else None, worker=worker))
     [future] = FutureBlock(block, session.engine).futures()
     session.engine.submit(block)
     return future.result()

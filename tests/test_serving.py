@@ -396,6 +396,34 @@ def test_a_signal_lets_requests_end_and_leaves_nothing_behind(tmp_path: Path) ->
         assert wait_until(lambda: not any(is_alive(pid) for pid in children))
 
 
+def test_a_second_signal_cuts_requests_off_but_loses_no_prediction(tmp_path: Path) -> None:
+    with serving(APP, tmp_path, SHOP=str(tmp_path)) as server, ThreadPoolExecutor(1) as threads:
+        fresh(server, "/predict")
+        asked = threads.submit(server.ask, "/patient", {"seconds": 60})
+        assert wait_until(lambda: server.metric("workers", endpoint="patient", state="busy") == 1)
+        children = set(descendants(server.process.pid))
+        answered = sum(server.ask("/predict", [{"x": 1.0}]).status_code == 200 for _ in range(100))
+        for _ in range(2):
+            server.process.send_signal(signal.SIGINT)
+            assert wait_until(lambda: not is_open(server.port))
+        assert server.process.wait(30) == 0
+        with pytest.raises(httpx.TransportError):
+            asked.result()
+        assert wait_until(lambda: not any(is_alive(pid) for pid in children))
+        assert "ended at once" in server.said
+        assert "Traceback" not in server.said
+    with Stage(Settings(home=str(tmp_path / ".bursty"))) as stage:
+        assert stage.predictions.count("predict").predictions >= answered == 100
+
+
+def is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_an_endpoint_that_cannot_start_says_why_and_the_others_go_on(tmp_path: Path) -> None:
     source = (
         APP

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import signal
 import socket
@@ -105,6 +106,9 @@ def _run(server: Server, listener: socket.socket, name: str) -> None:
         watcher = asyncio.create_task(_announce(server, time.monotonic()))
         with _ending_well():
             await runner.serve([listener])
+            if not server.stopping:  # a second signal: requests are cut off, but what waits to be logged isn't
+                say("ended at once; requests in work have no answer")
+                await server.shutdown(grace=0.0)
         watcher.cancel()
 
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as loop:
@@ -128,7 +132,11 @@ class _Asgi:
         self._server = server
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._server(scope, receive, send)
+        if scope["type"] != "lifespan":
+            await self._server(scope, receive, send)
+            return
+        with contextlib.suppress(asyncio.CancelledError):  # by a second signal
+            await self._server(scope, receive, send)
 
 
 def _show(server: Server, listener: socket.socket, name: str) -> None:

@@ -228,14 +228,16 @@ class Server:
         started = all(hasattr(service, "pool") and service.pool.ready for service in self.parts.services)
         return started and all(mount.ready for mount in self.parts.mounts)
 
-    async def shutdown(self) -> None:
-        """Requests are over by now; end workers, write what waits to be written."""
+    async def shutdown(self, grace: float | None = None) -> None:
+        """Requests are over by now; end workers, write what waits to be written. ``grace``: seconds that mounted apps
+        have for theirs; ``None``: as declared."""
+        grace = self.parts.grace if grace is None else grace
         self.stopping = True
         if self._reloads is not None:
             self._reloads.cancel()
         for service in self.parts.services:
             service.pool.close()
-        await asyncio.gather(*(mount.stop(self.parts.grace) for mount in self.parts.mounts))
+        await asyncio.gather(*(mount.stop(grace) for mount in self.parts.mounts))
         self.parts.floor.close()
         for close in self.parts.closers:
             await asyncio.to_thread(close)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bursty import ConfigError, Executor, Settings
@@ -237,6 +237,7 @@ class TestUnits:
         assert parse_bytes(format_bytes(size)) == pytest.approx(size, rel=0.06)
 
     @given(st.floats(1e-6, 1e6))
+    @example(4485.0)
     def test_times_are_told_in_the_right_unit(self, seconds: float) -> None:
         total = 0.0
         pieces = format_seconds(seconds).split()

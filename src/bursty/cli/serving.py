@@ -158,5 +158,4 @@ def _in_words(seconds: float) -> str:
 
 async def _announce(server: Server, begun: float) -> None:
     await server.wait_ready()
-    words = f"[green]✓[/] ready after {time.monotonic() - begun:.1f} s"
-    await asyncio.to_thread(console(stderr=True).print, words)  # where nobody reads, only this waits
+    say(f"✓ ready after {time.monotonic() - begun:.1f} s", dated=False)

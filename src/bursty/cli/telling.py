@@ -27,13 +27,13 @@ class Teller:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def say(self, line: str) -> None:
-        """A line with its time. That nobody reads there any more ends nothing."""
+    def say(self, line: str, *, dated: bool = True) -> None:
+        """A line, with its time in front. That nobody reads there any more ends nothing."""
         with self._changed:
             if len(self._waiting) >= self._capacity:
                 self._dropped += 1
                 return
-            self._waiting.append(_dated(line))
+            self._waiting.append(_dated(line) if dated else f"{line}\n")
             if self._thread is None:
                 self._thread = threading.Thread(target=self._keep_writing, name="bursty-teller", daemon=True)
                 self._thread.start()

@@ -62,7 +62,7 @@ class Answers:
         shared: Cache | None = None,
         *,
         scope: str = "",
-        memory_bytes: int = 64 << 20,
+        memory_bytes: int = 16 << 20,
         queue_bytes: int = 16 << 20,
         clock: Clock | None = None,
     ) -> None:
